@@ -1,0 +1,1 @@
+"""Image-text dual encoders: towers, objectives, data, metrics, retrieval."""

@@ -1,0 +1,157 @@
+"""The `index` sidecar: where each member of each sample lies in its tar, so a sample is one read.
+
+`annotations/index/SHARD.parquet`, one row a sample in tar order: `key`, `src_sha256` (of the source
+caption's bytes, the `.txt` member; empty without one), and the parallel lists `ext`, `offset`
+(bytes), `size` (bytes). The schema's metadata holds the tar's size, so that a replaced shard is
+noticed.
+"""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlp.data.files import replace_atomically
+from vlp.data.tar import DamagedShardError, Member, scan, split_name
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("src_sha256", pa.string()),
+        ("ext", pa.list_(pa.string())),
+        ("offset", pa.list_(pa.int64())),
+        ("size", pa.list_(pa.int64())),
+    ]
+)
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+
+
+def sidecar_path(shard: str | Path, name: str) -> Path:
+    """Where the sidecar `name` of a shard lies: annotations/NAME/SHARD.parquet beside the shard."""
+    shard = Path(shard)
+    return shard.parent / "annotations" / name / f"{shard.stem}.parquet"
+
+
+def caption_sha256(caption: bytes) -> str:
+    """The join key of every sidecar: sha256 of the `.txt` member's bytes, as hexadecimal."""
+    return hashlib.sha256(caption).hexdigest()
+
+
+def write_index(shard: str | Path) -> int:
+    """Scan a tar and write its index atomically. Returns the number of samples.
+
+    Raises:
+        DamagedShardError: the tar is damaged, or its members do not form samples.
+    """
+    table = build_index(Path(shard))
+    replace_atomically(sidecar_path(shard, "index"), lambda path: pq.write_table(table, path))
+    return int(table.num_rows)
+
+
+def build_index(shard: Path) -> pa.Table:
+    """The index of one tar as a table with `SCHEMA`."""
+    samples = _group(shard)
+    rows: list[dict[str, Any]] = []
+    with open(shard, "rb") as file:
+        for key, members in samples.items():
+            digest = ""
+            if "txt" in members:
+                file.seek(members["txt"].offset)
+                digest = caption_sha256(file.read(members["txt"].size))
+            rows.append(
+                {
+                    "key": key,
+                    "src_sha256": digest,
+                    "ext": list(members),
+                    "offset": [member.offset for member in members.values()],
+                    "size": [member.size for member in members.values()],
+                }
+            )
+    metadata = {"vlp_shard_bytes": str(shard.stat().st_size)}
+    return pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
+
+
+def _group(shard: Path) -> "OrderedDict[str, dict[str, Member]]":
+    """Members by key, in tar order; a key that comes back later is damage, not a second sample."""
+    samples: OrderedDict[str, dict[str, Member]] = OrderedDict()
+    current = None
+    for member in scan(shard):
+        key, extension = split_name(member.name)
+        base = key.rpartition("/")[2]
+        if not extension or base.startswith("._") or key.startswith("__MACOSX/"):
+            continue  # no sample: archivers of some systems leave such files behind
+        if key != current and key in samples:
+            raise DamagedShardError(
+                f"{shard}: key {key!r} comes back at byte {member.offset} after other samples; "
+                "the members of a sample must be contiguous and keys unique"
+            )
+        members = samples.setdefault(key, {})
+        if extension in members:
+            raise DamagedShardError(f"{shard}: key {key!r} has two members .{extension}")
+        members[extension] = member
+        current = key
+    return samples
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The index of one shard, held as an Arrow table."""
+
+    shard: str
+    table: pa.Table
+
+    @classmethod
+    def read(cls, shard: str) -> "ShardIndex":
+        """Read the sidecar of a shard.
+
+        Raises:
+            FileNotFoundError: no index was written; the message has the command that writes it.
+            DamagedShardError: the tar is not the one that was indexed.
+        """
+        path = sidecar_path(shard, "index")
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{shard} has no index ({path} is missing); "
+                f"write it with: python -m data_tools index {shard}"
+            )
+        table = pq.read_table(path)
+        expected = int((table.schema.metadata or {}).get(b"vlp_shard_bytes", b"-1"))
+        actual = Path(shard).stat().st_size
+        if expected != actual:
+            raise DamagedShardError(
+                f"{shard} has {actual} bytes but was indexed with {expected}: it was replaced or "
+                f"cut; check it and run: python -m data_tools index {shard}"
+            )
+        return cls(shard, table)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def key(self, row: int) -> str:
+        return str(self.table["key"][row].as_py())
+
+    def src_sha256(self, row: int) -> str:
+        return str(self.table["src_sha256"][row].as_py())
+
+    def members(self, row: int) -> dict[str, Member]:
+        """{extension: member} of one sample."""
+        key = self.key(row)
+        extensions = self.table["ext"][row].as_py()
+        offsets = self.table["offset"][row].as_py()
+        sizes = self.table["size"][row].as_py()
+        return {
+            extension: Member(f"{key}.{extension}", offset, size)
+            for extension, offset, size in zip(extensions, offsets, sizes, strict=True)
+        }
+
+
+def shard_length(shard: str) -> int:
+    """Number of samples of an indexed shard, from the sidecar's footer alone."""
+    path = sidecar_path(shard, "index")
+    if not path.is_file():
+        return len(ShardIndex.read(shard))  # raises with the command to run
+    return int(pq.ParquetFile(path).metadata.num_rows)
