@@ -3,8 +3,8 @@
 | source | result |
 |---|---|
 | EXIF orientation | applied |
-| alpha, `LA`, palette with transparency | composited on white (a plain `convert` reveals colours that were hidden) |
-| 16-bit grey | scaled to 8 bits (a plain `convert` clips everything above 255) |
+| alpha, `LA`, palette with transparency | composited on white (`convert` reveals hidden colours) |
+| 16-bit grey | scaled to 8 bits (`convert` clips everything above 255) |
 | CMYK, YCbCr, Lab, grey, palette | converted to RGB |
 | animation | first frame |
 | more pixels than `max_pixels` | refused from the header, before anything is decoded |
@@ -63,7 +63,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
                 ImageOps.exif_transpose(image, in_place=True)
     except UnreadableImageError:
         raise
-    except Exception as error:  # noqa: BLE001 (Pillow's decoders raise anything from SyntaxError to struct.error)
+    except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from error
     rgb = _to_rgb(image)
     changed = turned or frames > 1 or mode not in ("RGB", "L", "P", "1") or _transparent(image)
@@ -76,7 +76,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
     Plain JPEGs without EXIF go through simplejpeg, whose pixels equal Pillow's; everything else
     through `decode`.
     """
-    if data[:2] == b"\xff\xd8" and b"Exif\0" not in data[:4096]:
+    if data[:2] == b"\xff\xd8" and b"Exif\0" not in data:
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if colours in ("YCbCr", "RGB", "Gray", "GRAY") and height * width <= MAX_PIXELS:

@@ -50,12 +50,11 @@ def scan(path: str | Path) -> Iterator[Member]:
             except tarfile.HeaderError as error:
                 what = "the end-of-archive mark is missing" if not header else str(error)
                 raise DamagedShardError(
-                    f"{path}: damaged at byte {start} of {total} ({what}); "
-                    f"last good member: {last}"
+                    f"{path}: damaged at byte {start} of {total} ({what}); last good member: {last}"
                 ) from None
             data = file.tell()
             after = data + -(-info.size // BLOCK) * BLOCK
-            if after > total:
+            if not data <= after <= total:
                 raise DamagedShardError(
                     f"{path}: cut inside {long_name or info.name!r} at byte {total} "
                     f"(it should reach byte {after}); last good member: {last}"
@@ -63,7 +62,7 @@ def scan(path: str | Path) -> Iterator[Member]:
             if info.type == tarfile.GNUTYPE_LONGNAME:
                 long_name = file.read(info.size).rstrip(b"\0").decode("utf-8", "surrogateescape")
             elif info.type == tarfile.XHDTYPE:
-                long_name = _pax_path(file.read(info.size)) or long_name
+                long_name = _pax_path(path, start, file.read(info.size)) or long_name
             elif info.isreg():
                 last = long_name or info.name
                 yield Member(last, data, info.size)
@@ -83,10 +82,12 @@ def _expect_end(path: str | Path, file: io.BufferedReader, start: int, last: str
             )
 
 
-def _pax_path(records: bytes) -> str | None:
+def _pax_path(path: str | Path, start: int, records: bytes) -> str | None:
     """The `path` of a pax extended header: records are 'LENGTH KEY=VALUE\\n'."""
     while records:
         length, _, rest = records.partition(b" ")
+        if not length.isdigit() or int(length) <= len(length):
+            raise DamagedShardError(f"{path}: damaged extended header at byte {start}")
         key, _, value = rest[: int(length) - len(length) - 1].partition(b"=")
         if key == b"path":
             return value.rstrip(b"\n").decode("utf-8", "surrogateescape")

@@ -1,0 +1,124 @@
+"""`python -m eval run CHECKPOINT ...` and `python -m eval report RUN`."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from eval.report import write_report
+from eval.spec import EvalSpec
+from eval.tasks import TASKS
+
+HEADLINES = (
+    "acc1",
+    "acc5",
+    "mean_per_class_recall",
+    "image_retrieval_recall@1",
+    "image_retrieval_recall@5",
+    "image_retrieval_recall@10",
+    "text_retrieval_recall@1",
+    "text_retrieval_recall@5",
+    "text_retrieval_recall@10",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, or 2 for a mistake of the user, said in one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    given = _parser().parse_args(arguments)
+    try:
+        (run if given.command == "run" else report)(given[given.command])
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(given: Namespace) -> None:
+    """Evaluate a checkpoint."""
+    tasks = list(dict.fromkeys(name for entry in given.task for name in entry.split(",")))
+    options = given.as_dict()
+    spec = EvalSpec(task=tasks[0], **{name: options[name] for name in _SPEC_OPTIONS})
+    # the data is checked first: it takes a second, and loading a large model takes minutes
+    from eval.run import check_all, evaluate_tasks
+
+    check_all(spec, tasks)
+    device = _join_group(given.device)
+    started = time.perf_counter()
+    from vlp import load
+
+    encoder = load(given.checkpoint, device=device, precision=given.precision)
+    records = evaluate_tasks(
+        encoder,
+        spec,
+        tasks,
+        description={"load_seconds": time.perf_counter() - started},
+        output=Path(given.output),
+        show_progress=True,
+    )
+    if int(os.environ.get("RANK", "0")) == 0:
+        for record in records.values():
+            print(summary(record))
+        print(f"results: {Path(given.output) / 'results.jsonl'}")
+
+
+def report(given: Namespace) -> None:
+    """Write the report of a run or of a folder of results."""
+    print(write_report(Path(given.folder), given.output and Path(given.output)))
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """A few lines for the terminal: each headline metric with its interval, then the counts."""
+    lines = [f"{record['dataset']} / {record['split']} / {record['task']}"]
+    for name in HEADLINES:
+        if name in record["metrics"]:
+            interval = record["ci95"].get(name)
+            spread = f"  [{interval[0]:7.2%}, {interval[1]:7.2%}]" if interval else ""
+            lines.append(f"  {name:28} {record['metrics'][name]:7.2%}{spread}")
+    counts = ", ".join(f"{k} {v}" for k, v in record["n"].items() if v is not None)
+    return "\n".join([*lines, f"  n: {counts}"])
+
+
+_SPEC_OPTIONS = ("data", "split", "batch", "workers", "classnames", "templates", "limit", "seed")
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m eval", description="Benchmark checkpoints.")
+    commands = parser.add_subcommands(dest="command")
+    commands.add_subcommand("run", _run_parser(), help="evaluate a checkpoint")
+    report_parser = ArgumentParser(description="One self-contained HTML file about a run.")
+    report_parser.add_argument("folder", help="a run, or a folder with results.jsonl")
+    report_parser.add_argument("--output", type=str | None, help="default: FOLDER/report.html")
+    commands.add_subcommand("report", report_parser, help="write the report of a run")
+    return parser
+
+
+def _run_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Evaluate a checkpoint and add to OUTPUT/results.jsonl.")
+    parser.add_argument("checkpoint", help="run, checkpoint or model folder, or NAME/TAG")
+    parser.add_argument(
+        "--task", action="append", required=True, help=f"{' | '.join(TASKS)}; may be repeated"
+    )
+    parser.add_argument("--output", required=True, help="folder for the results")
+    parser.add_class_arguments(EvalSpec, skip={"task"})
+    parser.add_argument("--precision", default="fp32", help="fp32 | bf16 | fp16")
+    parser.add_argument("--device", type=str | None, help="default: the GPU if there is one")
+    return parser
+
+
+def _join_group(device: str | None) -> str | None:
+    """Under a launcher, join its processes; the device that this one should use."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return device
+    from accelerate import PartialState
+
+    return str(PartialState(cpu=device == "cpu").device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""An evaluation set in memory: keys, labels, captions, and where the pictures lie."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlp.data.images import UnreadableImageError, decode
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a picture are: a whole file, or a range of one."""
+
+    file: str
+    offset: int = 0  # bytes
+    size: int = -1  # bytes, -1 to the end of the file
+
+    def read(self) -> bytes:
+        with open(self.file, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalDataset:
+    """Pictures with labels, captions or both; a picture is read when it is asked for."""
+
+    name: str
+    path: Path  # as it was opened
+    split: str
+    layout: str
+    keys: list[str]  # [n], unique
+    places: list[Place | None]  # [n], None where a sample has no picture
+    labels: NDArray[np.int64] | None = None  # [n]
+    captions: list[list[str]] | None = None  # [n], at least one each
+    classnames: list[str] | None = None  # [C], line i is label i
+    templates: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def item(self, index: int) -> tuple[str, Image.Image]:
+        """(key, RGB picture).
+
+        Raises:
+            UnreadableImageError: no picture, not readable as one, or the file is gone.
+        """
+        place = self.places[index]
+        if place is None:
+            raise UnreadableImageError("the sample has no picture")
+        try:
+            data = place.read()
+        except OSError as error:
+            raise UnreadableImageError(f"{place.file}: {error.strerror}") from error
+        return self.keys[index], decode(data).image
+
+    def subset(self, positions: Sequence[int]) -> "EvalDataset":
+        """The samples at `positions`, in that order."""
+        rows = list(positions)
+        return replace(
+            self,
+            keys=[self.keys[i] for i in rows],
+            places=[self.places[i] for i in rows],
+            labels=None if self.labels is None else self.labels[rows],
+            captions=None if self.captions is None else [self.captions[i] for i in rows],
+        )
+
+    def limited(self, limit: int | None) -> "EvalDataset":
+        """At most `limit` samples, evenly spaced, since folders and tars are sorted by class."""
+        if limit is None or limit >= len(self):
+            return self
+        return self.subset([i * len(self) // limit for i in range(limit)])
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of keys, picture sizes in bytes, labels, captions and class names."""
+        sizes = [place and place.size for place in self.places]
+        labels = None if self.labels is None else self.labels.tolist()
+        content = [self.keys, sizes, labels, self.captions, self.classnames]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def holds(self) -> str:
+        """What the samples carry, for messages."""
+        found = [("labels", self.labels), ("captions", self.captions)]
+        return " and ".join(name for name, value in found if value is not None) or "pictures only"
+
+
+def unique_keys(keys: list[str], shards: list[str]) -> list[str]:
+    """Keys that are numbered anew in every shard, told apart by the shard's name."""
+    if len(set(keys)) == len(keys):
+        return keys
+    return [f"{Path(shard).stem}/{key}" for key, shard in zip(keys, shards, strict=True)]
+
+
+def read_lines(path: Path) -> list[str] | None:
+    """The stripped, non-empty lines of a UTF-8 text file, or None when there is no such file.
+
+    Raises:
+        ValueError: not UTF-8, or no line at all.
+    """
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} is empty")
+    return lines

@@ -1,0 +1,106 @@
+"""Labels and captions from the bytes of a shard's members."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.datasets.dataset import Place
+from vlp.data.index import IMAGE_EXTENSIONS
+from vlp.data.tar import Member
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The samples of several shards, gathered one by one."""
+
+    keys: list[str] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
+    places: list[Place | None] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)
+    captions: list[list[str] | None] = field(default_factory=list)
+
+    def add(self, shard: str, key: str, members: Mapping[str, Member]) -> None:
+        self.keys.append(key)
+        self.shards.append(shard)
+        found = [ext for ext in IMAGE_EXTENSIONS if ext in members]
+        member = members[found[0]] if found else None
+        self.places.append(Place(shard, member.offset, member.size) if member else None)
+
+    def where(self, position: int) -> str:
+        return f"{self.shards[position]}: sample {self.keys[position]!r}"
+
+    def all_labels(self) -> NDArray[np.int64] | None:
+        """[n] when every sample has one, None when none has; some with and some without is damage.
+
+        Raises:
+            ValueError: naming the first sample without a label.
+        """
+        if not _every(self.labels, self.where, ".cls label"):
+            return None
+        return np.array(self.labels, dtype=np.int64)
+
+    def all_captions(self) -> list[list[str]] | None:
+        """[n] when every sample has captions, None when none has.
+
+        Raises:
+            ValueError: naming the first sample without a caption.
+        """
+        if not _every(self.captions, self.where, "caption"):
+            return None
+        return [captions for captions in self.captions if captions is not None]
+
+
+def _every(values: Sequence[object], where: Callable[[int], str], what: str) -> bool:
+    missing = [position for position, value in enumerate(values) if value is None]
+    if not missing or len(missing) == len(values):
+        return not missing and bool(values)
+    raise ValueError(f"{where(missing[0])} has no {what}, but other samples have one")
+
+
+def parse_label(data: bytes, where: str) -> int:
+    """A class number in ASCII digits."""
+    try:
+        return int(data.decode("ascii"))
+    except (UnicodeDecodeError, ValueError):
+        raise ValueError(f"{where}: the .cls label {data[:20]!r} is no whole number") from None
+
+
+def parse_captions(data: bytes, where: str) -> list[str]:
+    r"""One caption a line, a literal \n standing for a line break inside a caption."""
+    lines = [line.strip() for line in _text(data, where, "txt").splitlines()]
+    return _some([line.replace("\\n", "\n") for line in lines if line], where)
+
+
+def parse_record(data: bytes, where: str) -> list[str] | None:
+    """The list `captions` of a sample's JSON record, or None when it has no such list."""
+    try:
+        record = json.loads(_text(data, where, "json"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: its .json member is no JSON: {error}") from None
+    captions = record.get("captions") if isinstance(record, dict) else None
+    if captions is None:
+        return None
+    if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
+        raise ValueError(f"{where}: `captions` in its .json member must be a list of strings")
+    return _some([caption for caption in captions if caption.strip()], where)
+
+
+def whole_caption(data: bytes, where: str) -> list[str]:
+    """A text member that is one caption, line breaks and all."""
+    return _some([text] if (text := _text(data, where, "txt").strip()) else [], where)
+
+
+def _some(captions: list[str], where: str) -> list[str]:
+    if not captions:
+        raise ValueError(f"{where}: all its captions are empty")
+    return captions
+
+
+def _text(data: bytes, where: str, extension: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: its .{extension} member is not UTF-8: {error}") from None

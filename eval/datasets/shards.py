@@ -1,0 +1,71 @@
+"""Indexed shards, as `data_tools build` writes them: a folder of tars with an index sidecar.
+
+KEY.jpg|png|webp, KEY.txt (the first caption), KEY.json (`captions`: all of them) and for labelled
+data KEY.cls with classnames.txt beside the shards or one folder above.
+"""
+
+from pathlib import Path
+
+from eval.datasets.dataset import EvalDataset, Place, read_lines, unique_keys
+from eval.datasets.samples import Samples, parse_label, parse_record, whole_caption
+from vlp.data.index import ShardIndex
+from vlp.data.tar import Member
+
+
+def recognise(folder: Path) -> bool:
+    return any(folder.glob("*.tar"))
+
+
+def read(path: Path, folder: Path, split: str) -> EvalDataset:
+    """Read keys, labels and captions of all shards of a folder, in the order of their names.
+
+    Raises:
+        FileNotFoundError: a shard without an index; the message has the command that writes it.
+        DamagedShardError: a shard that is not the one that was indexed.
+        ValueError: a member that cannot be read, or that only some samples have.
+    """
+    samples = Samples()
+    for shard in sorted(folder.glob("*.tar")):
+        index = ShardIndex.read(str(shard))
+        for row in range(len(index)):
+            _read_sample(index, row, samples)
+    return EvalDataset(
+        name=_name(folder, split),
+        path=path,
+        split=split,
+        layout="shards",
+        keys=unique_keys(samples.keys, samples.shards),
+        places=samples.places,
+        labels=samples.all_labels(),
+        captions=samples.all_captions(),
+        classnames=_beside(folder, "classnames.txt"),
+        templates=_beside(folder, "zeroshot_classification_templates.txt"),
+    )
+
+
+def _name(folder: Path, split: str) -> str:
+    """data/flickr8k/test and data/flickr8k are both called flickr8k."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == split else folder.name
+
+
+def _beside(folder: Path, name: str) -> list[str] | None:
+    return read_lines(folder / name) or read_lines(folder.parent / name)
+
+
+def _read_sample(index: ShardIndex, row: int, samples: Samples) -> None:
+    key, members = index.key(row), index.members(row)
+    where = f"{index.shard}: sample {key!r}"
+    samples.add(index.shard, key, members)
+    label = members.get("cls")
+    samples.labels.append(parse_label(_bytes(index, label), where) if label else None)
+    captions = None
+    if "json" in members:
+        captions = parse_record(_bytes(index, members["json"]), where)
+    if captions is None and "txt" in members:
+        captions = whole_caption(_bytes(index, members["txt"]), where)
+    samples.captions.append(captions)
+
+
+def _bytes(index: ShardIndex, member: Member) -> bytes:
+    return Place(index.shard, member.offset, member.size).read()

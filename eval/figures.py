@@ -1,0 +1,188 @@
+"""The report's charts, as SVG in data URIs."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+from numpy.typing import NDArray
+
+from eval.run_folder import Benchmark
+
+COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")
+_POINTS = 400  # more would be lost between the pixels and only make the file larger
+_NAMED_CLASSES = 40
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#94a3b8",
+    "axes.labelcolor": "#475569",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#e2e8f0",
+    "xtick.color": "#475569",
+    "ytick.color": "#475569",
+    "legend.frameon": False,
+    "svg.hashsalt": "report",  # else the same run would give another file each time
+}
+WAYS = {"image_retrieval": "text → image", "text_retrieval": "image → text"}
+CLASS_METRICS = {"acc1": "accuracy", "acc5": "top-5 accuracy", "mean_per_class_recall": "per class"}
+
+
+def training_curves(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Loss, gradient norm, scale, learning rate, throughput and waiting over the samples seen."""
+    losses = sorted({name for step in steps for name in step if name.startswith("loss/")})
+    # with one objective its loss is the total, and a second line would only hide the first
+    names = {"loss": "total"} | {name: name.removeprefix("loss/") for name in losses}
+    charts: list[tuple[str, dict[str, str], str]] = [
+        ("loss", names if len(losses) > 1 else {"loss": "loss"}, "linear"),
+        ("gradient norm", {"grad_norm": "gradient norm"}, "log"),
+        ("scale (1 / temperature)", {"scale": "scale"}, "linear"),
+        ("learning rate", {"lr": "learning rate"}, "linear"),
+        ("pairs per second", {"pairs_per_second": "pairs per second"}, "linear"),
+        ("share of time waiting for data", {"data_wait": "data wait"}, "linear"),
+    ]
+    figures = [_curve(steps, title, columns, scale) for title, columns, scale in charts]
+    return [figure for figure in figures if figure]
+
+
+def benchmark_curve(benchmark: Benchmark) -> str | None:
+    """Metrics over training with their 95 % bands, and what guessing scores; None below 2 points.
+
+    A band is drawn between the evaluations as well, where nothing was measured: points mark what
+    was.
+    """
+    records = benchmark.over_training
+    if len(records) < 2:
+        return None
+    retrieval = "image_retrieval_recall@1" in benchmark.last["metrics"]
+    with _figure(8.6 if retrieval else 5.2, 2.9) as figure:
+        if retrieval:
+            for place, (prefix, title) in enumerate(WAYS.items()):
+                axes = figure.add_subplot(1, 2, place + 1)
+                names = {f"{prefix}_recall@{k}": f"R@{k}" for k in (1, 5, 10)}
+                _draw_metrics(axes, benchmark, names, title)
+        else:
+            present = {k: v for k, v in CLASS_METRICS.items() if k in benchmark.last["metrics"]}
+            _draw_metrics(figure.add_subplot(), benchmark, present, benchmark.name)
+        return _svg(figure)
+
+
+def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> str | None:
+    """Rows are true classes, as shares of their samples; None above 40 classes."""
+    classes = len(names)
+    if classes > _NAMED_CLASSES:
+        return None
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2.2 + 0.36 * classes
+    with _figure(side + 0.6, side) as figure:
+        axes = figure.add_subplot()
+        axes.grid(False)
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(classes), [_short(name) for name in names], rotation=55, ha="right")
+        axes.set_yticks(range(classes), [_short(name) for name in names])
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if classes <= 16:
+            for (row, column), share in np.ndenumerate(shares):
+                color = "white" if share > 0.5 else "#334155"
+                label = f"{share * 100:.0f}" if share >= 0.005 else ""
+                axes.text(column, row, label, ha="center", va="center", color=color, fontsize=7)
+        bar = figure.colorbar(image, ax=axes, shrink=0.7)
+        bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        return _svg(figure)
+
+
+def _curve(
+    steps: Sequence[Mapping[str, Any]], title: str, columns: Mapping[str, str], scale: str
+) -> str | None:
+    with _figure(4.3, 2.5) as figure:
+        axes = figure.add_subplot()
+        drawn = 0
+        for color, (column, label) in zip(COLORS * 9, columns.items(), strict=False):
+            found = [(s["samples_seen"], s[column]) for s in steps if _is_number(s.get(column))]
+            if not found:
+                continue
+            seen, values = np.array(found, dtype=np.float64).T
+            x, mean, low, high = _thinned(seen, values)
+            axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+            axes.plot(x, mean, color=color, linewidth=1.4, label=label)
+            drawn += 1
+        if not drawn:
+            return None
+        if scale == "log" and min(axes.get_ylim()) > 0:
+            axes.set_yscale("log")
+        axes.set_title(title)
+        axes.xaxis.set_major_formatter(FuncFormatter(_count))
+        axes.set_xlabel("samples seen")
+        if drawn > 1:
+            axes.legend()
+        return _svg(figure)
+
+
+def _draw_metrics(axes: Axes, benchmark: Benchmark, names: Mapping[str, str], title: str) -> None:
+    records = benchmark.over_training
+    seen = [record["checkpoint"]["samples_seen"] for record in records]
+    for color, (name, label) in zip(COLORS, names.items(), strict=False):
+        values = [_number(record["metrics"].get(name)) for record in records]
+        bands = [record.get("ci95", {}).get(name) or (np.nan, np.nan) for record in records]
+        low, high = np.array(bands, dtype=np.float64).T
+        axes.fill_between(seen, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.plot(seen, values, color=color, marker="o", markersize=3, linewidth=1.4, label=label)
+        if name in benchmark.chance:
+            axes.axhline(benchmark.chance[name], color=color, linestyle=":", linewidth=1.0)
+    axes.plot([], [], color="#64748b", linestyle=":", linewidth=1.0, label="chance")
+    axes.set_title(title)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("samples seen")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.xaxis.set_major_formatter(FuncFormatter(_count))
+    axes.legend(loc="upper left")
+
+
+def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """(x, mean, lowest, highest) of at most `_POINTS` groups of neighbours."""
+    groups = np.array_split(np.arange(len(x)), min(len(x), _POINTS))
+    reductions = (x, np.mean), (y, np.mean), (y, np.min), (y, np.max)
+    return tuple(np.array([reduce(values[g]) for g in groups]) for values, reduce in reductions)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[Figure]:
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Figure) -> str:
+    """A data URI: as an image of its own, its ids cannot clash with those of other charts."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _count(value: float, _: object = None) -> str:
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else name[:21] + "…"
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))

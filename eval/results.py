@@ -1,0 +1,149 @@
+"""Results on disk: one JSON a run, a growing `results.jsonl`, and the newest predictions.
+
+The schema is flat enough for `clip_benchmark build` (dataset, model, pretrained, task, metrics and
+language at the top) and never holds NaN: what is not defined is null.
+"""
+
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.datasets import EvalDataset
+from eval.interface import Encodes, TaskResult
+from vlp.data.files import replace_atomically, write_json
+
+SCHEMA = 1
+JSONL = "results.jsonl"
+_PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "pillow")
+_PROTOCOL = (
+    "templates_sha",
+    "classnames_sha",
+    "normalize",
+    "logit_scale",
+    "precision",
+    "image_size",
+    "interp",
+    "resize_mode",
+    "context_length",
+    "tie_rule",
+)
+
+
+def build_record(
+    task: str,
+    result: TaskResult,
+    dataset: EvalDataset,
+    encoder: Encodes,
+    description: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One result with everything that its number depends on.
+
+    `description` may hold `step`, `samples_seen` and `path` of the checkpoint; what it does not
+    hold comes from the encoder.
+    """
+    model = {**encoder.description, **description}
+    protocol = dict.fromkeys(_PROTOCOL) | encoder.protocol | result.protocol
+    protocol |= {"data": str(dataset.path.resolve()), "data_sha": dataset.fingerprint}
+    checkpoint = {name: model.get(name) for name in ("path", "sha256", "step", "act")}
+    record = {
+        "schema": SCHEMA,
+        "dataset": dataset.name,
+        "task": task,
+        "split": dataset.split,
+        "model": str(model.get("model")),
+        "pretrained": str(model.get("pretrained")),
+        "language": "en",
+        "metrics": result.metrics,
+        "ci95": result.ci95,
+        "n": result.counts,
+        "protocol": protocol,
+        "checkpoint": {**checkpoint, "samples_seen": model.get("samples_seen")},
+        "env": versions(),
+        "seconds": {"load": model.get("load_seconds"), **result.seconds},
+    }
+    clean: dict[str, Any] = _without_nan(record)
+    return clean
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    found = {name: version(name) for name in _PACKAGES}
+    return {"vlp": version("vlp"), "python": platform.python_version(), **found}
+
+
+def write(output: Path, record: Mapping[str, Any], result: TaskResult, encoder: Encodes) -> Path:
+    """Add a result to a folder; returns the path of its own JSON file.
+
+    The predictions of an earlier evaluation of the same task are replaced.
+    """
+    task = record["task"]
+    place = {"data": record["protocol"]["data"], "split": record["split"]}
+    arrays = {**result.predictions, **{name: np.array(value) for name, value in place.items()}}
+
+    def write_arrays(path: Path) -> None:
+        with open(path, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    replace_atomically(output / f"predictions-{task}.npz", write_arrays)
+    path = output / f"{_file_name(record, encoder)}.json"
+    write_json(path, record)
+    _append(output / JSONL, json.dumps(record, allow_nan=False, ensure_ascii=False))
+    return path
+
+
+def read(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """The results of a folder in the order they were written, and the number of torn lines.
+
+    A line is torn when the machine went down while it was written.
+    """
+    path = folder / JSONL
+    if not path.is_file():
+        return [], 0
+    records, torn = [], 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            torn += bool(line.strip())
+            continue
+        if isinstance(record, dict) and {"task", "dataset", "metrics"} <= record.keys():
+            records.append(record)
+    return records, torn
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.write(b"\n")  # the last line was torn: it must not swallow this one
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _file_name(record: Mapping[str, Any], encoder: Encodes) -> str:
+    """Different for every data set, task and checkpoint, so that no result overwrites another."""
+    step = record["checkpoint"]["step"]
+    which = f"step-{step:09d}" if isinstance(step, int) else encoder.fingerprint[:12]
+    parts = (record["dataset"], record["split"], record["task"], which)
+    return re.sub(r"[^\w.@+-]+", "-", "_".join(str(part) for part in parts))
+
+
+def _without_nan(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    if isinstance(value, Mapping):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

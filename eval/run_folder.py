@@ -1,0 +1,134 @@
+"""What a run left on the disk, read for the report. Anything may be missing; `absent` says what."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval import results
+from vlp.metrics import chance
+
+STEPS_FILE = "metrics.jsonl"
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """The results of one task on one data set, oldest first, and its newest predictions."""
+
+    name: str  # the folder under RUN/eval, or the data set's name
+    task: str
+    records: list[dict[str, Any]]
+    predictions: Path | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}: {self.task.replace('_', ' ')}"
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.records[-1]
+
+    @property
+    def over_training(self) -> list[dict[str, Any]]:
+        """The records that know how many samples the model had seen; of equal ones the newest."""
+        seen = {r["checkpoint"]["samples_seen"]: r for r in self.records if _samples(r) is not None}
+        return [seen[samples] for samples in sorted(seen)]
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """What guessing would score."""
+        n = self.last["n"]
+        if n.get("classes"):
+            return chance.classification(n["classes"])
+        return chance.retrieval(n["images"], n["texts"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """Everything that the report is made of."""
+
+    folder: Path
+    steps: list[dict[str, Any]]  # one a logged step, rising in samples_seen
+    benchmarks: list[Benchmark]
+    config: str | None
+    absent: list[str] = field(default_factory=list)  # sentences for the reader
+
+
+def read_run(folder: Path) -> RunFolder:
+    """Read a run, or a plain folder of results.
+
+    Raises:
+        FileNotFoundError: the folder does not exist, or holds nothing that a report could show.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; expected a run or a folder of results")
+    absent: list[str] = []
+    steps = _read_steps(folder / STEPS_FILE, absent)
+    benchmarks = _read_benchmarks(folder, absent)
+    config = None
+    if (folder / CONFIG_FILE).is_file():
+        config = (folder / CONFIG_FILE).read_text(encoding="utf-8", errors="replace")
+    else:
+        absent.append(f"{CONFIG_FILE}: the recipe of the run")
+    if not steps and not benchmarks and config is None:
+        raise FileNotFoundError(
+            f"{folder} holds none of {STEPS_FILE}, {CONFIG_FILE}, eval/*/{results.JSONL} and "
+            f"{results.JSONL}: nothing to report"
+        )
+    return RunFolder(
+        folder=folder, steps=steps, benchmarks=benchmarks, config=config, absent=absent
+    )
+
+
+def _read_steps(path: Path, absent: list[str]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        absent.append(f"{path.name}: the training curves")
+        return []
+    by_samples: dict[int, dict[str, Any]] = {}
+    unreadable = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            step = json.loads(line)
+            by_samples[int(step["samples_seen"])] = step
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            unreadable += bool(line.strip())
+    if unreadable:
+        absent.append(f"{path.name}: {unreadable} lines that are no logged step")
+    return [by_samples[samples] for samples in sorted(by_samples)]
+
+
+def _read_benchmarks(folder: Path, absent: list[str]) -> list[Benchmark]:
+    folders = sorted(path.parent for path in folder.glob(f"eval/*/{results.JSONL}"))
+    if (folder / results.JSONL).is_file():
+        folders.append(folder)
+    found = []
+    for place in folders:
+        records, torn = results.read(place)
+        if torn:
+            absent.append(f"{place / results.JSONL}: {torn} torn lines")
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for record in records:
+            groups.setdefault((record["dataset"], record["task"]), []).append(record)
+        for (dataset, task), group in groups.items():
+            name = dataset if place == folder else place.name
+            found.append(_benchmark(place, name, task, group))
+    if not found:
+        absent.append(f"eval/*/{results.JSONL}: benchmark results")
+    return found
+
+
+def _benchmark(place: Path, name: str, task: str, records: list[dict[str, Any]]) -> Benchmark:
+    predictions = place / f"predictions-{task}.npz"
+    return Benchmark(
+        name=name,
+        task=task,
+        records=records,
+        predictions=predictions if predictions.is_file() else None,
+    )
+
+
+def _samples(record: Mapping[str, Any]) -> int | None:
+    samples: int | None = record.get("checkpoint", {}).get("samples_seen")
+    return samples

@@ -1,0 +1,107 @@
+"""Retrieval both ways between the pictures of a set and all their captions."""
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eval.datasets import EvalDataset
+from eval.interface import Array, TaskInput, TaskResult
+from eval.spec import EvalSpec
+from vlp.metrics import retrieval as metric
+from vlp.metrics.bootstrap import Interval, interval_of_median, intervals_of_ratios
+
+Floats = NDArray[np.float64]
+NAME = "retrieval"
+TIE_RULE = "a wrong candidate that scores exactly as high as the answer ranks before it"
+
+
+def check(dataset: EvalDataset, spec: EvalSpec) -> None:
+    """Raises ValueError when the task cannot run on this data."""
+    if dataset.captions is None:
+        raise ValueError(
+            f"task {NAME} needs captions, but data {dataset.path} ({dataset.layout}) holds "
+            f"{dataset.holds}"
+        )
+
+
+def run(given: TaskInput) -> TaskResult:
+    """Rank all pictures for every caption, and all captions for every picture."""
+    assert given.dataset.captions is not None
+    captions = given.dataset.captions
+    texts = [caption for own in captions for caption in own]  # [m]
+    owner = np.repeat(np.arange(len(captions)), [len(own) for own in captions])  # [m]
+    started = time.perf_counter()
+    text = given.encode_text(texts)  # [m, D]
+    truncated = given.truncated(texts)
+    encoded = time.perf_counter()
+
+    places = torch.from_numpy(owner)
+    t2i = metric.text_to_image(given.image, text, places)
+    i2t = metric.image_to_text(given.image, text, places)
+    return TaskResult(
+        metrics=metric.summary(t2i, i2t),
+        ci95=_intervals(t2i, i2t, owner, given.spec.seed),
+        counts={
+            "images": len(captions),
+            "texts": len(texts),
+            "classes": None,
+            "ties": int(t2i.tied.sum() + i2t.tied.sum()),
+            "truncated_texts": truncated,
+        },
+        protocol={"tie_rule": TIE_RULE, "captions": "all", "bootstrap": "clustered by picture"},
+        predictions=_predictions(given.dataset, (texts, owner), t2i, i2t),
+        seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
+    )
+
+
+def _intervals(
+    t2i: metric.Ranks, i2t: metric.Ranks, owner: Array, seed: int
+) -> dict[str, Interval | None]:
+    images = len(i2t.rank)
+    sums: dict[str, Floats] = {}
+    counts: dict[str, Floats] = {}
+    ways = {"image_retrieval": (t2i, owner), "text_retrieval": (i2t, np.arange(images))}
+    for prefix, (ranks, cluster) in ways.items():
+        queries = np.bincount(cluster, minlength=images).astype(np.float64)  # [n]
+        for name, values in _per_query(prefix, ranks).items():
+            sums[name] = np.bincount(cluster, values, images).astype(np.float64)
+            counts[name] = queries
+    totals = {
+        "rsum": dict.fromkeys(metric.recall_names(), 1.0),
+        "mean_recall@1": {"image_retrieval_recall@1": 0.5, "text_retrieval_recall@1": 0.5},
+    }
+    return {
+        **intervals_of_ratios(sums, counts, totals=totals, seed=seed),
+        "image_retrieval_median_rank": interval_of_median(t2i.rank, owner, seed=seed),
+        "text_retrieval_median_rank": interval_of_median(i2t.rank, np.arange(images), seed=seed),
+    }
+
+
+def _per_query(prefix: str, ranks: metric.Ranks) -> dict[str, Floats]:
+    """The quantities whose means over queries are metrics, [Q] each."""
+    values = {f"{prefix}_recall@{k}": ranks.hit(k).astype(np.float64) for k in metric.RECALLS}
+    values[f"{prefix}_mean_rank"] = ranks.rank.astype(np.float64)
+    values[f"{prefix}_mrr"] = 1.0 / ranks.rank
+    return values
+
+
+def _predictions(
+    dataset: EvalDataset,
+    captions: tuple[list[str], Array],
+    t2i: metric.Ranks,
+    i2t: metric.Ranks,
+) -> dict[str, Array]:
+    texts, owner = captions
+    return {
+        "key": np.array(dataset.keys),
+        "caption": np.array(texts),
+        "owner": owner,
+        "image_rank": t2i.rank,
+        "image_top": t2i.top,
+        "image_score": t2i.top_score,
+        "text_rank": i2t.rank,
+        "text_top": i2t.top,
+        "text_score": i2t.top_score,
+    }

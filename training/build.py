@@ -1,0 +1,167 @@
+"""From a configuration to a run: the only place that joins objectives to models."""
+
+import logging
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from eval.run import check
+from training.config import TrainConfig
+from training.optim import build_optimizer
+from training.state import Checkpoints
+from training.step import TrainStep
+from training.trainer import RunTrainer
+from vlp.data.loader import PairDataset, Pipeline
+from vlp.data.order import BatchOrder
+from vlp.data.source import Source
+from vlp.data.transforms import TrainTransform
+from vlp.dist import active, rank, world_size
+from vlp.model import DualEncoder, build_model
+from vlp.model.tokens import Tokenizer, build_tokenizer
+from vlp.sources import Gather
+
+log = logging.getLogger(__name__)
+
+
+def build_accelerator(config: TrainConfig) -> Accelerator:
+    """Join the process group and pick the device.
+
+    Raises:
+        ValueError: fewer ranks than the launcher was told, or a batch they cannot share.
+    """
+    told_several = "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ
+    if told_several and "WORLD_SIZE" not in os.environ:
+        raise ValueError(
+            "the launcher was told to start several processes but started one (accelerate does so "
+            "with --cpu); on a machine without GPU use: accelerate launch --multi_gpu "
+            "--num_processes N -m training.train ..."
+        )
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+        cpu=not torch.cuda.is_available(),
+        log_with=config.log.trackers or None,
+        project_dir=config.run,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    if config.batch % accelerator.num_processes:
+        raise ValueError(
+            f"batch {config.batch} is not divisible by the {accelerator.num_processes} ranks"
+        )
+    return accelerator
+
+
+def build_dataset(config: TrainConfig, model: DualEncoder, tokenizer: Tokenizer) -> PairDataset:
+    """The rank's slices of the global batches."""
+    sources = {name: Source(name, source) for name, source in config.data.sources.items()}
+    order = BatchOrder(
+        {name: source.lengths for name, source in sources.items()},
+        {name: source.config.weight for name, source in sources.items()},
+        config.batch,
+        config.seed,
+        config.data.shuffle_window,
+    )
+    pipeline = Pipeline(
+        transform=TrainTransform(model.image_size, config.data.augment),
+        tokenize=tokenizer,
+        truncated=tokenizer.truncated,
+        trim=model.trimmer,
+    )
+    rows = config.batch // world_size()
+    return PairDataset(sources, order, pipeline, (rank() * rows, (rank() + 1) * rows))
+
+
+def build_step(config: TrainConfig, model: DualEncoder, accelerator: Accelerator) -> TrainStep:
+    """Model, sources and objectives as one module on the device."""
+    needs = frozenset[str]().union(*(objective.needs for objective in config.objectives.values()))
+    sources = [Gather()] if needs & Gather.provides else []
+    step = TrainStep(model, sources, config.objectives, accelerator.autocast)
+    return step.to(accelerator.device)
+
+
+def build_trainer(
+    config: TrainConfig,
+    accelerator: Accelerator,
+    recipe: dict[str, Any],
+) -> RunTrainer:
+    """Everything of a run, at step 0.
+
+    Raises:
+        ValueError, FileNotFoundError: something in the configuration cannot be had; the message
+            names the key.
+    """
+    for spec in config.eval.tasks.values():
+        check(spec)
+    model = build_model(config.model)
+    tokenizer = build_tokenizer(model.description.model_cfg)
+    dataset = build_dataset(config, model, tokenizer)
+    step = build_step(config, model, accelerator)
+    _warn_of_batch_statistics(model, config)
+    averaged = build_average(config, model)
+    if config.compile:
+        model.compile_towers()
+    # with micro-batches the gradients are reduced once, at the end, by the accumulation itself
+    wrapped = step if config.micro_batch is not None else accelerator.prepare_model(step)
+    return RunTrainer(
+        config=config,
+        accelerator=accelerator,
+        step_module=step,
+        wrapped=wrapped,
+        optimizer=build_optimizer(step, config.optim),
+        averaged=averaged,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        checkpoints=Checkpoints(Path(config.run), config.checkpoint.keep),
+        recipe=recipe,
+    )
+
+
+def build_average(config: TrainConfig, model: DualEncoder) -> AveragedModel | None:
+    """Averaged weights, if asked for."""
+    if config.ema is None:
+        return None
+    return AveragedModel(model, avg_fn=partial(_average, config.ema), use_buffers=True)
+
+
+def _average(decay: float, average: Tensor, value: Tensor, updates: Tensor | int) -> Tensor:
+    """Exponential moving average; the decay grows from 0.1, so that the start is soon forgotten."""
+    warm = min(decay, (1 + float(updates)) / (10 + float(updates)))
+    return torch.lerp(value, average, warm) if value.is_floating_point() else value
+
+
+def _warn_of_batch_statistics(model: nn.Module, config: TrainConfig) -> None:
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+    layers = [type(m).__name__ for m in model.modules() if isinstance(m, kinds)]
+    if layers and (active() or config.micro_batch is not None):
+        log.warning(
+            "the towers have %d layers of %s: their statistics are those of a rank's pass, so "
+            "gradients depend on the number of ranks and on micro_batch",
+            len(layers),
+            layers[0],
+        )
+
+
+def describe(trainer: RunTrainer) -> Mapping[str, str]:
+    """What a person wants to see before a run starts."""
+    config, model = trainer.config, trainer.step_module.model
+    parameters = sum(p.numel() for p in trainer.step_module.parameters())
+    sources = {
+        source.name: f"{sum(source.lengths):,} samples in {len(source.shards)} shards"
+        for source in trainer.dataset.sources
+    }
+    in_epochs = config.samples / sum(sum(s.lengths) for s in trainer.dataset.sources)
+    return {
+        "model": f"{model.description.name}, {parameters:,} parameters, {model.image_size} pixels",
+        **{f"data.sources.{name}": text for name, text in sources.items()},
+        "length": f"{config.samples:,} pairs in {config.steps:,} steps of {config.batch:,}, "
+        f"{in_epochs:.3g} epochs",
+        "on": f"{world_size()} x {trainer.accelerator.device.type}, {config.precision}",
+        "objectives": ", ".join(f"{n} ({type(o).__name__})" for n, o in config.objectives.items()),
+    }

@@ -1,0 +1,232 @@
+"""One optimizer step, evaluation and saving of a built run: what `loop.train` calls."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from eval.run import evaluate
+from training.accumulate import backward_in_passes
+from training.config import TrainConfig
+from training.optim import update
+from training.schedule import learning_rate
+from training.state import (
+    Checkpoints,
+    Flat,
+    Progress,
+    flatten_optimizer,
+    load_flat,
+    restore_optimizer,
+    stored_tensors,
+)
+from training.step import DATA_SIGNALS, TrainStep
+from vlp.checkpoint import publish
+from vlp.data.loader import Batch, PairDataset, batches
+from vlp.data.order import philox
+from vlp.dist import active, gather_objects, rank, world_size
+from vlp.encoder import Encoder
+from vlp.model import DualEncoder
+from vlp.model.tokens import Tokenizer
+from vlp.signals import Signals, as_signals
+
+log = logging.getLogger(__name__)
+_STEP_SEED = 100  # keeps the device's random streams apart from those of the data order
+
+
+@dataclass
+class RunTrainer:
+    """The parts of a run, joined by `training.build`."""
+
+    config: TrainConfig
+    accelerator: Accelerator
+    step_module: TrainStep
+    wrapped: nn.Module  # the same, as DDP wraps it
+    optimizer: torch.optim.AdamW
+    averaged: AveragedModel | None
+    dataset: PairDataset
+    tokenizer: Tokenizer
+    checkpoints: Checkpoints
+    recipe: dict[str, Any]  # the resolved configuration
+    say: Callable[[str], None] = print
+
+    def __post_init__(self) -> None:
+        device = self.accelerator.device
+        self._nonfinite = torch.zeros(2, device=device)  # in all, in a row
+        self._names: dict[Tensor, str] = {p: n for n, p in self.step_module.named_parameters()}
+
+    @property
+    def published(self) -> DualEncoder:
+        """The model that is evaluated and shared: the averaged weights where there are any."""
+        if self.averaged is None:
+            return self.step_module.model
+        assert isinstance(self.averaged.module, DualEncoder)
+        return self.averaged.module
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        on_gpu = self.accelerator.device.type == "cuda"
+        return batches(
+            self.dataset, start, stop, workers=self.config.data.workers, pin_memory=on_gpu
+        )
+
+    def optimize(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Forward, backward, clip, update. Returns device tensors: nothing waits for them."""
+        signals = self._to_device(batch)
+        lr = self._set_learning_rate(step * self.config.batch)
+        seed = philox(self.config.seed, _STEP_SEED, step, rank()).random_raw()
+        torch.manual_seed(int(seed) >> 1)  # dropout is a function of the position, as the data are
+        losses = self._backward(signals)
+        norm = self._clip()
+        self._update(torch.isfinite(norm))
+        self.step_module.after_step(signals)  # type: ignore[arg-type]
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.step_module.model)
+        scale = self.step_module.model.scale.detach()
+        return {**losses, "grad_norm": norm, "scale": scale, "lr": torch.tensor(lr)}
+
+    def _to_device(self, batch: Batch) -> Signals:
+        device = self.accelerator.device
+        tensors = {name: batch[name] for name in sorted(DATA_SIGNALS)}  # type: ignore[literal-required]
+        return as_signals({k: v.to(device, non_blocking=True) for k, v in tensors.items()})
+
+    def _set_learning_rate(self, seen: int) -> float:
+        config = self.config
+        lr = learning_rate(
+            config.schedule, config.optim.lr, seen=seen, batch=config.batch, total=config.samples
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _backward(self, signals: Signals) -> dict[str, Tensor]:
+        if self.config.micro_batch is not None:
+            return backward_in_passes(
+                self.step_module, signals, self.config.micro_batch, self._scaled
+            )
+        losses: dict[str, Tensor] = self.wrapped(signals)
+        self._scaled(losses["total"]).backward()  # type: ignore[no-untyped-call]
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        scaler = self.accelerator.scaler
+        scaled: Tensor = loss if scaler is None else scaler.scale(loss)
+        return scaled
+
+    def _clip(self) -> Tensor:
+        """The gradient's norm before clipping, the same on every rank."""
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.unscale_(self.optimizer)
+        limit = self.config.optim.clip_grad_norm or float("inf")
+        return nn.utils.clip_grad_norm_(self.step_module.parameters(), limit)
+
+    def _update(self, finite: Tensor) -> None:
+        bad = (~finite).float()
+        self._nonfinite = torch.stack([self._nonfinite[0] + bad, (self._nonfinite[1] + bad) * bad])
+        scaler = self.accelerator.scaler
+        if scaler is None:
+            update(self.optimizer, finite)
+            return
+        scaler.step(self.optimizer)
+        scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def measures(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Values of the last step as numbers: losses are means over ranks. Waits for the device."""
+        values = dict(values)
+        names = [*self.step_module.objectives, "total"]
+        losses = torch.stack([values[name].float() for name in names])
+        if active():
+            dist.all_reduce(losses)
+            losses /= world_size()
+        found = dict(zip(names, losses.tolist(), strict=True))
+        named = {f"loss/{name}": found[name] for name in self.step_module.objectives}
+        total, in_a_row = self._nonfinite.tolist()
+        return {
+            "loss": found["total"],
+            **named,
+            **{name: float(values[name]) for name in ("grad_norm", "lr", "scale")},
+            "nonfinite": total,
+            "nonfinite_in_a_row": in_a_row,
+        }
+
+    def evaluate(self, progress: Progress) -> None:
+        """Run the evaluation tasks on the weights that are published, on all ranks."""
+        if not self.config.eval.tasks:
+            return
+        training = self.step_module.model.training
+        encoder = Encoder(
+            self.published, self.tokenizer, precision=self.config.precision, path=self.config.run
+        )
+        description = {**encoder.description, **asdict(progress)}
+        for name, spec in self.config.eval.tasks.items():
+            found = evaluate(
+                encoder,
+                spec,
+                description=description,
+                output=Path(self.config.run) / "eval" / name,
+                show_progress=False,
+            )
+            shown = "  ".join(f"{key} {value:.4g}" for key, value in found.items())
+            self.say(f"[{progress.samples_seen:,} pairs] {name}: {shown}")
+        self.step_module.model.train(training)
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint in the background; only one process writes."""
+        if not self.accelerator.is_main_process:
+            return
+        model = self.published
+        state = {k: v.detach().to("cpu", copy=True) for k, v in model.clip.state_dict().items()}
+        facts = {
+            "weights": "ema" if self.averaged is not None else "last",
+            "samples_seen": progress.samples_seen,
+            "step": progress.step,
+            "recipe": self.recipe,
+        }
+        self.checkpoints.save(
+            self._flat(),
+            progress,
+            lambda folder: publish(folder, state, model.description, self.tokenizer, facts),
+        )
+
+    def finish_saving(self, *, wait: bool) -> None:
+        self.checkpoints.wait() if wait else self.checkpoints.check()
+
+    def restore(self, path: Path) -> None:
+        """Fill every tensor of the run from a checkpoint."""
+        flat = {**self._flat(with_optimizer=False), **stored_tensors(path, "optimizer.")}
+        load_flat(path, flat)
+        restore_optimizer(self.optimizer, self._names, flat)
+        self._nonfinite = flat["nonfinite"].to(self.accelerator.device)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(
+                {**self.accelerator.scaler.state_dict(), "scale": float(flat["loss_scale"])}
+            )
+
+    def _flat(self, *, with_optimizer: bool = True) -> Flat:
+        """Every tensor of the run by name; they share memory with the run."""
+        flat = {f"step.{name}": value for name, value in self.step_module.state_dict().items()}
+        flat["nonfinite"] = self._nonfinite
+        if with_optimizer:
+            flat |= flatten_optimizer(self.optimizer, self._names)
+        if self.averaged is not None:
+            flat |= {f"ema.{name}": value for name, value in self.averaged.state_dict().items()}
+        if self.accelerator.scaler is not None:
+            flat["loss_scale"] = torch.tensor(self.accelerator.scaler.get_scale())
+        return flat
+
+    def report(self, batch: Batch) -> None:
+        """List the unusable samples of all ranks in `problems.jsonl`."""
+        problems = [p for part in gather_objects(batch["problems"]) for p in part]
+        if not self.accelerator.is_main_process:
+            return
+        with open(Path(self.config.run) / "problems.jsonl", "a", encoding="utf-8") as file:
+            for problem in problems:
+                file.write(json.dumps(asdict(problem)) + "\n")
+                self.say(f"replaced {problem.key} of {problem.shard}: {problem.reason}")

@@ -1,0 +1,193 @@
+"""A source of samples: indexed shards, their sidecars, and reading one sample as one `pread`."""
+
+import glob
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from braceexpand import braceexpand
+
+from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex, shard_length, sidecar_path
+
+SIDECARS = ("rewrites",)
+_OPEN_SHARDS = 64  # per process; a window of the order touches few shards at a time
+
+
+class UnusableSampleError(ValueError):
+    """A sample without a readable picture or caption, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Where samples come from and how much of a batch they make up."""
+
+    shards: str | list[str]  # brace pattern, glob, folder of .tar files, or a list of these
+    sidecars: list[str] = field(default_factory=list)  # of `rewrites`
+    weight: float = 1.0  # share of each batch, relative to the other sources
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.sidecars) - set(SIDECARS))
+        if unknown:
+            raise ValueError(f"sidecars {unknown}: choices are {list(SIDECARS)}")
+        if not self.weight > 0:
+            raise ValueError(f"weight must be positive, got {self.weight}")
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """A sample's members as bytes, with its key and the texts that sidecars add."""
+
+    shard: str
+    key: str
+    members: Mapping[str, bytes]
+    rewrites: Sequence[str] = ()
+    fallback: bool = False  # a sidecar has no row for this sample and caption
+
+    @property
+    def image(self) -> bytes:
+        """The picture's bytes."""
+        for extension in IMAGE_EXTENSIONS:
+            if extension in self.members:
+                return self.members[extension]
+        raise UnusableSampleError(f"no picture among its members {sorted(self.members)}")
+
+    def captions(self) -> list[str]:
+        """All captions of the source, the original first, then rewrites."""
+        try:
+            own = _captions(self.members)
+        except (UnicodeDecodeError, ValueError, AttributeError) as error:
+            raise UnusableSampleError(f"caption: {error}") from None
+        if not own:
+            raise UnusableSampleError("empty caption")
+        return [*own, *self.rewrites]
+
+
+def _captions(members: Mapping[str, bytes]) -> list[str]:
+    captions: Any = None
+    if "json" in members:
+        captions = json.loads(members["json"]).get("captions")
+    if not captions:
+        captions = [members["txt"].decode("utf-8")] if "txt" in members else []
+    return [caption for caption in captions if caption.strip()]
+
+
+class Source:
+    """Indexed shards. Picklable: files are opened in the process that reads.
+
+    Args:
+        name: for messages.
+        config: shards, sidecars and weight.
+
+    Raises:
+        ValueError: nothing matches the pattern, or the shards hold no sample.
+        FileNotFoundError: a shard or its index is missing.
+    """
+
+    def __init__(self, name: str, config: SourceConfig) -> None:
+        self.name = name
+        self.config = config
+        self.shards = expand_shards(name, config.shards)
+        self.lengths = [shard_length(shard) for shard in self.shards]
+        if not sum(self.lengths):
+            raise ValueError(f"data.sources.{name}.shards: {len(self.shards)} shards, no sample")
+        for shard in self.shards:
+            for sidecar in config.sidecars:
+                if not sidecar_path(shard, sidecar).is_file():
+                    raise FileNotFoundError(
+                        f"data.sources.{name}.sidecars: {sidecar_path(shard, sidecar)} is missing"
+                    )
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def read(self, shard: int, row: int) -> RawSample:
+        """The members of one sample.
+
+        Raises:
+            UnusableSampleError: the shard ends before the sample does.
+            OSError: the shard cannot be read.
+        """
+        return self._opened(shard).read(row)
+
+    def _opened(self, shard: int) -> "_OpenShard":
+        if shard not in self._open:
+            self._open[shard] = _OpenShard(self.shards[shard], self.config.sidecars)
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(shard)
+        return self._open[shard]
+
+
+class _OpenShard:
+    def __init__(self, shard: str, sidecars: Sequence[str]) -> None:
+        self.index = ShardIndex.read(shard)
+        self.rewrites = _read_rewrites(shard) if "rewrites" in sidecars else None
+        self.file = os.open(shard, os.O_RDONLY)
+
+    def close(self) -> None:
+        os.close(self.file)
+
+    def read(self, row: int) -> RawSample:
+        members = self.index.members(row)
+        begin = min(member.offset for member in members.values())
+        end = max(member.offset + member.size for member in members.values())
+        data = os.pread(self.file, end - begin, begin)
+        if len(data) < end - begin:
+            raise UnusableSampleError(f"the shard ends at byte {begin + len(data)}, before {end}")
+        parts = {
+            extension: data[member.offset - begin : member.offset - begin + member.size]
+            for extension, member in members.items()
+        }
+        key, rewrites = self.index.key(row), None
+        if self.rewrites is not None:
+            rewrites = self.rewrites.get((key, self.index.src_sha256(row)))
+        fallback = self.rewrites is not None and rewrites is None
+        return RawSample(self.index.shard, key, parts, rewrites or (), fallback)
+
+
+def _read_rewrites(shard: str) -> dict[tuple[str, str], list[str]]:
+    """Rewrites by (key, sha256 of the caption they were made from): never by row number."""
+    table = pq.read_table(
+        sidecar_path(shard, "rewrites"), columns=["key", "src_sha256", "texts"]
+    ).to_pylist()
+    return {(row["key"], row["src_sha256"]): row["texts"] for row in table}
+
+
+def expand_shards(name: str, shards: str | Sequence[str]) -> list[str]:
+    """The files that a brace pattern, a glob, a folder or a list of these means, in order."""
+    field_name = f"data.sources.{name}.shards"
+    found: list[str] = []
+    for entry in [shards] if isinstance(shards, str) else shards:
+        if entry.startswith("pipe:") or "://" in entry:
+            raise ValueError(f"{field_name}: {entry!r}: only local shards can be read")
+        if Path(entry).is_dir():
+            matched = sorted(str(path) for path in Path(entry).glob("*.tar"))
+        else:
+            matched = [
+                path
+                for pattern in braceexpand(entry)
+                for path in (sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern])
+            ]
+        if not matched:
+            raise ValueError(f"{field_name}: no shards matched {entry!r}")
+        found += matched
+    missing = [path for path in found if not Path(path).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{field_name}: {len(missing)} of {len(found)} shards are missing, "
+            f"the first is {missing[0]}"
+        )
+    repeated = (
+        sorted({path for path in found if found.count(path) > 1})
+        if len(set(found)) < len(found)
+        else []
+    )
+    if repeated:
+        raise ValueError(f"{field_name}: {repeated[0]} is listed more than once")
+    return found

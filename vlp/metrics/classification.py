@@ -1,0 +1,90 @@
+"""Zero-shot classification from a score matrix.
+
+One tie rule: the true class must score strictly higher than every other one, so a model that gives
+every class the same score is wrong everywhere instead of right wherever the label is 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """Per-sample outcomes; `metrics` reduces them."""
+
+    labels: NDArray[np.int64]  # [n]
+    predicted: NDArray[np.int64]  # [n], equals the label only where the answer is right
+    rank: NDArray[np.int64]  # [n], of the true class, 1 is best
+    tied: NDArray[np.bool_]  # [n], another class has exactly the true class's score
+    classes: int
+
+    def correct(self, k: int = 1) -> NDArray[np.bool_]:
+        """[n], whether the true class is among the k best."""
+        return self.rank <= k
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """[C, C], rows are true classes, columns predicted ones."""
+        cells = self.labels * self.classes + self.predicted
+        counts = np.bincount(cells, minlength=self.classes**2)
+        return counts.reshape(self.classes, self.classes).astype(np.int64)
+
+    @property
+    def top_k(self) -> dict[str, int]:
+        """{metric name: k}; a top-5 among 5 or fewer classes would always be right."""
+        return {"acc1": 1, "acc5": 5} if self.classes > 5 else {"acc1": 1}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        values = {name: self.correct(k).mean().item() for name, k in self.top_k.items()}
+        values["mean_per_class_recall"] = mean_per_class_recall(self.labels, self.correct())
+        return values
+
+
+def classify(scores: Tensor, labels: Tensor) -> Classification:
+    """Rank the true class of every sample.
+
+    Args:
+        scores: [n, C], higher is better.
+        labels: [n] integers in [0, C).
+
+    Raises:
+        ValueError: a score that is no number (it would compare as better than nothing), a label
+            outside the classes, or no sample.
+    """
+    n, classes = scores.shape
+    if n == 0:
+        raise ValueError("scores: no sample to classify")
+    if not torch.isfinite(scores).all():
+        raise ValueError("scores: NaN or infinity among the scores; the features are broken")
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ValueError(
+            f"labels: from {int(labels.min())} to {int(labels.max())}, "
+            f"but there are {classes} classes (0 to {classes - 1})"
+        )
+    labels = labels.to(scores.device)
+    true = scores.gather(1, labels[:, None])  # [n, 1]
+    above = (scores > true).sum(1)  # [n]
+    equal = (scores == true).sum(1) - 1  # [n]
+    rank = 1 + above + equal
+    best_other = scores.scatter(1, labels[:, None], -torch.inf).argmax(1)  # [n]
+    predicted = torch.where(rank == 1, labels, best_other)
+    return Classification(
+        labels=labels.cpu().numpy(),
+        predicted=predicted.cpu().numpy(),
+        rank=rank.cpu().numpy(),
+        tied=(equal > 0).cpu().numpy(),
+        classes=classes,
+    )
+
+
+def mean_per_class_recall(labels: NDArray[np.int64], correct: NDArray[np.bool_]) -> float:
+    """Mean over the classes that have samples of the share of their samples that is right."""
+    totals = np.bincount(labels)
+    hits = np.bincount(labels, weights=correct.astype(np.float64))
+    present = totals > 0
+    return float((hits[present] / totals[present]).mean())

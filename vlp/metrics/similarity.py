@@ -1,0 +1,26 @@
+"""Dot products in which equal features give exactly equal scores.
+
+Summed in float64 and rounded to float32. In a float32 matrix product the last bits of an element
+depend on the tile in which it falls, so that two copies of one feature can differ and a tie is seen
+on one machine and not on another.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_CELLS = 1 << 22  # scores held in float64 at a time: 32 MB
+
+
+def similarity(queries: Tensor, gallery: Tensor) -> Tensor:
+    """[q, D] and [g, D] -> [q, g] float32, on the device of the features."""
+    return torch.cat([scores for _, scores in similarity_chunks(queries, gallery)])
+
+
+def similarity_chunks(queries: Tensor, gallery: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(first query, scores [rows, g] float32), a bounded number of scores at a time."""
+    columns = gallery.double().T  # [D, g]
+    step = max(1, _CELLS // len(gallery))
+    for start in range(0, len(queries), step):
+        yield start, (queries[start : start + step].double() @ columns).float()
