@@ -24,13 +24,8 @@ def write_classification_set(
     Args:
         samples: PNG bytes and zero-based label of each picture.
     """
-    texts = {
-        "classnames.txt": "".join(f"{name}\n" for name in classnames),
-        "zeroshot_classification_templates.txt": "".join(f"{line}\n" for line in templates),
-        "test/nshards.txt": "1\n",
-    }
-    for name, text in texts.items():
-        replace_atomically(root / name, partial(_write_text, text))
+    write_class_files(root, classnames, templates)
+    replace_atomically(root / "test" / "nshards.txt", partial(_write_text, "1\n"))
     count = 0
 
     def members() -> Iterable[tuple[str, Mapping[str, bytes]]]:
@@ -41,6 +36,16 @@ def write_classification_set(
 
     replace_atomically(root / "test" / "0.tar", lambda path: write_tar(path, members()))
     return count
+
+
+def write_class_files(root: Path, classnames: Sequence[str], templates: Sequence[str]) -> None:
+    """What a zero-shot benchmark reads beside the shards: one class, one template a line."""
+    for name, lines in (
+        ("classnames.txt", classnames),
+        ("zeroshot_classification_templates.txt", templates),
+    ):
+        text = "".join(f"{line}\n" for line in lines)
+        replace_atomically(root / name, partial(_write_text, text))
 
 
 def _write_text(text: str, path: Path) -> None:

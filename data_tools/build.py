@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from data_tools.benchmark_layout import write_class_files
+from data_tools.collection import Collection, Picture
 from data_tools.errors import InputError, RunError
 from data_tools.executor import run_jobs, worker_count
 from data_tools.inputs import Columns, read_input
@@ -25,10 +26,8 @@ from data_tools.manifest import (
     open_folder,
     sha256_json,
 )
-from data_tools.picture import Collection, Picture
 from data_tools.progress import bar
 from data_tools.shard_writer import ShardJob, write_shard
-from vlp.data.files import replace_atomically
 
 MOST_PER_SHARD = 10_000  # the key has four digits for the place in the shard
 _NAMED_FAILURES = 5
@@ -91,6 +90,7 @@ def build(options: Build) -> None:
     )
     collection = read_input(options.input, columns, templates)
     print(collection.kind, flush=True)
+    _check_used(options, collection)
     settings = {
         "image_column": options.image_column,
         "caption_column": options.caption_column,
@@ -125,8 +125,9 @@ def write_collection(collection: Collection, writing: Writing) -> None:
         done = [[mark for mark in folder if mark is not None] for folder in marks]
         for plan, stats in zip(plans, done, strict=True):
             close_folder(plan, stats)
-    seconds = max(time.monotonic() - started, 1e-9)
-    _report(plans, done, f"{seconds:.1f} s, {fresh / seconds:,.0f} pictures/s")
+    seconds = time.monotonic() - started
+    pace = f"{seconds:.1f} s, {fresh / seconds:,.0f} pictures/s" if fresh else "none was missing"
+    _report(plans, done, pace)
 
 
 def _read_templates(options: Build) -> tuple[str, ...]:
@@ -143,6 +144,21 @@ def _read_templates(options: Build) -> tuple[str, ...]:
         if "{c}" not in template:
             raise InputError(f"{place}: {template!r} has no {{c}}, the place of the class name")
     return tuple(templates)
+
+
+def _check_used(options: Build, collection: Collection) -> None:
+    """Refuse options that this kind of input would ignore."""
+    is_folder = options.input.is_dir()
+    table_only = ("image_column", "caption_column", "split_column") if is_folder else ()
+    class_only = () if collection.classnames else ("caption_template", "templates")
+    for name in (*table_only, *class_only):
+        value = getattr(options, name)
+        if value != getattr(Build, name):
+            kinds = "tables" if name in table_only else "class folders"
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{option} {value}: only for {kinds}, but the input is a {collection.kind}"
+            )
 
 
 def _check(writing: Writing) -> None:
@@ -193,16 +209,8 @@ def _write_class_files(collection: Collection, plans: Sequence[Plan]) -> None:
     """What the zero-shot benchmark reads beside shards that carry a class."""
     if not collection.classnames:
         return
-    names = "".join(f"{name}\n" for name in collection.classnames)
-    templates = "".join(f"{template}\n" for template in collection.templates)
-    files = {"classnames.txt": names, "zeroshot_classification_templates.txt": templates}
     for plan in plans:
-        for name, text in files.items():
-            replace_atomically(plan.folder / name, partial(_write_text, text))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+        write_class_files(plan.folder, collection.classnames, collection.templates)
 
 
 def _write_missing(

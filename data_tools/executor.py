@@ -20,7 +20,14 @@ _WAITING_PER_WORKER = 2  # jobs sent ahead, so that no worker waits and memory s
 
 def worker_count(workers: int, jobs: int) -> int:
     """Processes to use: 0 asks for one for each core; never more than there are jobs."""
-    return max(1, min(workers or len(os.sched_getaffinity(0)), jobs))
+    return max(1, min(workers or _cores(), jobs))
+
+
+def _cores() -> int:
+    """Cores that this process may use, where the system tells; otherwise all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def run_jobs(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from data_tools.collection import Collection, FileReader, Picture, with_captions
 from data_tools.errors import InputError
-from data_tools.picture import Collection, FileReader, Picture, with_captions
 from data_tools.progress import watched
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_tools.collection import Collection, FileReader, Picture, with_captions
 from data_tools.errors import InputError
 from data_tools.folders import read_folder
-from data_tools.picture import Collection, FileReader, Picture, with_captions
 from data_tools.progress import watched
 from data_tools.tables import SUFFIXES, Row, read_rows
 
@@ -41,8 +41,6 @@ def read_input(path: Path, columns: Columns, templates: tuple[str, ...]) -> Coll
 
 def _read(path: Path, columns: Columns, templates: tuple[str, ...]) -> Collection:
     if path.is_dir():
-        if columns.split is not None:
-            raise InputError(f"--split-column {columns.split}: {path} is a folder, not a table")
         return read_folder(path, templates)
     if not path.exists():
         raise InputError(f"--input {path}: no such file or folder")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_tools.collection import Picture, Reader
 from data_tools.errors import InputError
-from data_tools.picture import Picture, Reader
 from data_tools.shard_writer import ShardJob, stats_path
 from vlp.data.files import write_json
 from vlp.data.index import sidecar_path
@@ -28,7 +28,7 @@ _OWN = (
     r"(\d{5}(\.tar|\.parquet|_stats\.json)|(manifest|sizes)\.json"
     r"|(classnames|zeroshot_classification_templates)\.txt)"
 )
-_OWN_FILE = re.compile(_OWN)
+_OWN_FILE = re.compile(_OWN + "$")
 _OWN_TEMPORARY = re.compile(rf"\.{_OWN}\.\d+\.tmp")
 
 
@@ -125,7 +125,7 @@ def open_folder(plan: Plan, restart: bool) -> list[dict[str, Any] | None]:
     remove_temporaries(plan.folder)
     manifest = _read_manifest(plan.folder)
     if manifest is None:
-        others = sorted(path.name for path in plan.folder.iterdir() if path.name != "annotations")
+        others = sorted(path.name for path in plan.folder.iterdir() if _OWN_FILE.match(path.name))
         if others:
             raise InputError(
                 f"--output {plan.folder}: holds {', '.join(others[:5])} and no manifest.json of "
@@ -187,7 +187,7 @@ def _check_same(plan: Plan, manifest: Mapping[str, Any]) -> None:
     ]
     if manifest.get("contract") != CONTRACT:
         differing.append(f"contract was {manifest.get('contract')!r}, is {CONTRACT}")
-    if manifest.get("input_sha256") != plan.input_sha256:
+    if not differing and manifest.get("input_sha256") != plan.input_sha256:
         differing.append(f"the input has changed ({_first_change(plan)})")
     if differing:
         raise InputError(
@@ -240,7 +240,7 @@ def _remove_own(folder: Path) -> None:
         path
         for place in _own_folders(folder)
         for path in place.iterdir()
-        if _OWN_FILE.fullmatch(path.name)
+        if _OWN_FILE.match(path.name)
     ]
     for path in sorted(own, key=lambda path: path.name == "manifest.json"):
         path.unlink()

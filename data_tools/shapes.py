@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from data_tools.benchmark_layout import write_classification_set
 from data_tools.build import Writing, write_collection
+from data_tools.collection import Collection, Picture
 from data_tools.errors import InputError
-from data_tools.picture import Collection, Picture
 from data_tools.progress import bar
 from data_tools.shapes_captions import Description, describe, plural
 from data_tools.shapes_drawing import SceneReader, draw_scene

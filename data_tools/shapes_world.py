@@ -150,20 +150,20 @@ def _pair(draw: random.Random) -> Scene:
     first, second = (_radius(draw, thing) for thing in things)
     apart = draw.uniform(first + second + 0.06, 0.92 - first - second)
     aside = draw.uniform(-0.3, 0.3) * apart  # far from diagonal: one relation alone is true
-    centre = [draw.uniform(0.47, 0.53) for _ in range(2)]
     shift_x, shift_y = across * apart + down * aside, down * apart + across * aside
-    middle = [
-        min(max(value, 0.04 + reach), 0.96 - reach)
-        for value, reach in (
-            (centre[0], abs(shift_x) / 2 + max(first, second)),
-            (centre[1], abs(shift_y) / 2 + max(first, second)),
-        )
-    ]
+    x, y = (_middle(draw, shift, first, second) for shift in (shift_x, shift_y))
     spots = (
-        Spot(things[0], middle[0] + shift_x / 2, middle[1] + shift_y / 2, first),
-        Spot(things[1], middle[0] - shift_x / 2, middle[1] - shift_y / 2, second),
+        Spot(things[0], x + shift_x / 2, y + shift_y / 2, first),
+        Spot(things[1], x - shift_x / 2, y - shift_y / 2, second),
     )
     return replace(_scene(draw, "pair", things, spots), relation=relation)
+
+
+def _middle(draw: random.Random, shift: float, first: float, second: float) -> float:
+    """A point between two objects, on one axis, that keeps both away from the edges."""
+    least = max(0.04 + first - shift / 2, 0.04 + second + shift / 2)
+    most = min(0.96 - first - shift / 2, 0.96 - second + shift / 2)
+    return draw.uniform(least, most)
 
 
 def _between(draw: random.Random) -> Scene:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.picture import Picture, Reader
+from data_tools.collection import Picture, Reader
 from data_tools.pictures import StoredPicture, store
 from vlp.data.files import replace_atomically, write_json
 from vlp.data.images import UnreadableImageError

@@ -67,6 +67,8 @@ def encode_images(
         batch_sampler=_own(_batches(range(len(dataset)), batch)),
         num_workers=workers,
         collate_fn=list,
+        # of its own: the loader draws a seed, and an evaluation must leave training's random state
+        generator=torch.Generator(),
     )
     features, positions, skipped = [], [], []
     with _progress(len(dataset), "pictures", show_progress) as bar:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +42,16 @@ class Example:
 
 
 def load_predictions(path: Path) -> dict[str, Array]:
-    """The arrays of a predictions file; nothing in it is ever unpickled."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    """The arrays of a predictions file; nothing in it is ever unpickled.
+
+    Raises:
+        ValueError: no such file, or a damaged one.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def thumbnails(saved: Mapping[str, Array]) -> tuple[Callable[[int], str | None], str | None]:

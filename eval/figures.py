@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from eval.run_folder import Benchmark
@@ -64,16 +64,17 @@ def benchmark_curve(benchmark: Benchmark) -> str | None:
     records = benchmark.over_training
     if len(records) < 2:
         return None
-    retrieval = "image_retrieval_recall@1" in benchmark.last["metrics"]
-    with _figure(8.6 if retrieval else 5.2, 2.9) as figure:
-        if retrieval:
+    with _figure(8.6, 2.7) as figure:
+        if "image_retrieval_recall@1" in benchmark.last["metrics"]:
             for place, (prefix, title) in enumerate(WAYS.items()):
-                axes = figure.add_subplot(1, 2, place + 1)
                 names = {f"{prefix}_recall@{k}": f"R@{k}" for k in (1, 5, 10)}
+                axes = figure.add_subplot(1, 2, place + 1)
                 _draw_metrics(axes, benchmark, names, title)
         else:
             present = {k: v for k, v in CLASS_METRICS.items() if k in benchmark.last["metrics"]}
-            _draw_metrics(figure.add_subplot(), benchmark, present, benchmark.name)
+            axes = figure.add_subplot()
+            _draw_metrics(axes, benchmark, present, benchmark.last["dataset"])
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
         return _svg(figure)
 
 
@@ -107,7 +108,7 @@ def _curve(
 ) -> str | None:
     with _figure(4.3, 2.5) as figure:
         axes = figure.add_subplot()
-        drawn = 0
+        drawn, lowest = 0, np.inf
         for color, (column, label) in zip(COLORS * 9, columns.items(), strict=False):
             found = [(s["samples_seen"], s[column]) for s in steps if _is_number(s.get(column))]
             if not found:
@@ -116,11 +117,14 @@ def _curve(
             x, mean, low, high = _thinned(seen, values)
             axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
             axes.plot(x, mean, color=color, linewidth=1.4, label=label)
-            drawn += 1
+            drawn, lowest = drawn + 1, min(lowest, values.min())
         if not drawn:
             return None
-        if scale == "log" and min(axes.get_ylim()) > 0:
+        if scale == "log" and lowest > 0:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(_count))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(title)
         axes.xaxis.set_major_formatter(FuncFormatter(_count))
         axes.set_xlabel("samples seen")
@@ -137,16 +141,18 @@ def _draw_metrics(axes: Axes, benchmark: Benchmark, names: Mapping[str, str], ti
         bands = [record.get("ci95", {}).get(name) or (np.nan, np.nan) for record in records]
         low, high = np.array(bands, dtype=np.float64).T
         axes.fill_between(seen, low, high, color=color, alpha=0.15, linewidth=0)
-        axes.plot(seen, values, color=color, marker="o", markersize=3, linewidth=1.4, label=label)
+        # dashed, as it lies on the accuracy where the classes are of one size
+        line = "--" if name == "mean_per_class_recall" else "-"
+        axes.plot(seen, values, line, color=color, marker="o", markersize=3, label=label)
         if name in benchmark.chance:
             axes.axhline(benchmark.chance[name], color=color, linestyle=":", linewidth=1.0)
     axes.plot([], [], color="#64748b", linestyle=":", linewidth=1.0, label="chance")
     axes.set_title(title)
     axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
     axes.set_xlabel("samples seen")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.xaxis.set_major_formatter(FuncFormatter(_count))
-    axes.legend(loc="upper left")
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

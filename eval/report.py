@@ -15,7 +15,6 @@ from vlp.data.files import replace_atomically
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 _CARDS = {
     "acc1": "accuracy",
-    "mean_per_class_recall": "mean per-class recall",
     "image_retrieval_recall@1": "text → image R@1",
     "image_retrieval_recall@10": "text → image R@10",
     "text_retrieval_recall@1": "image → text R@1",
@@ -83,7 +82,11 @@ def _section(benchmark: Benchmark, absent: list[str]) -> dict[str, Any]:
     if benchmark.predictions is None:
         absent.append(f"{benchmark.title}: no predictions, so no examples")
         return section
-    saved = examples.load_predictions(benchmark.predictions)
+    try:
+        saved = examples.load_predictions(benchmark.predictions)
+    except ValueError as error:
+        absent.append(f"{benchmark.title}: {error}")
+        return section
     picture, problem = examples.thumbnails(saved)
     if problem:
         absent.append(f"{benchmark.title}: {problem}")

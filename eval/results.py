@@ -23,6 +23,7 @@ from vlp.data.files import replace_atomically, write_json
 SCHEMA = 1
 JSONL = "results.jsonl"
 _PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "pillow")
+_NEEDED = {"dataset", "task", "split", "metrics", "n", "checkpoint"}
 _PROTOCOL = (
     "templates_sha",
     "classnames_sha",
@@ -100,9 +101,8 @@ def write(output: Path, record: Mapping[str, Any], result: TaskResult, encoder: 
 
 
 def read(folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """The results of a folder in the order they were written, and the number of torn lines.
-
-    A line is torn when the machine went down while it was written.
+    """The results of a folder in the order they were written, and the number of lines that are
+    none: a line is torn when the machine goes down while it is written.
     """
     path = folder / JSONL
     if not path.is_file():
@@ -114,8 +114,10 @@ def read(folder: Path) -> tuple[list[dict[str, Any]], int]:
         except json.JSONDecodeError:
             torn += bool(line.strip())
             continue
-        if isinstance(record, dict) and {"task", "dataset", "metrics"} <= record.keys():
+        if isinstance(record, dict) and record.keys() >= _NEEDED:
             records.append(record)
+        else:
+            torn += 1
     return records, torn
 
 

@@ -24,7 +24,8 @@ class Benchmark:
 
     @property
     def title(self) -> str:
-        return f"{self.name}: {self.task.replace('_', ' ')}"
+        task = self.task.replace("_", " ").replace("zeroshot", "zero-shot")
+        return f"{self.name}: {task} on {self.last['dataset']} ({self.last.get('split')})"
 
     @property
     def last(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _read_benchmarks(folder: Path, absent: list[str]) -> list[Benchmark]:
     for place in folders:
         records, torn = results.read(place)
         if torn:
-            absent.append(f"{place / results.JSONL}: {torn} torn lines")
+            absent.append(f"{place / results.JSONL}: {torn} lines that are no result")
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for record in records:
             groups.setdefault((record["dataset"], record["task"]), []).append(record)

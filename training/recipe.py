@@ -85,7 +85,7 @@ def parse(argv: Sequence[str]) -> Request:
         parsed = parser.parse_args(list(argv))
         recipe = _recipe(parser, parsed)
         torch.manual_seed(recipe["seed"] if recipe["seed"] >= 0 else 0)
-        built = parser.instantiate_classes(parsed)
+        built = parser.instantiate(parsed)
         config = TrainConfig(**{f.name: built[f.name] for f in fields(TrainConfig)})
     except ArgumentError as error:
         raise UsageError(_explain(str(error))) from error
@@ -118,7 +118,7 @@ def _last_config(names: Sequence[str]) -> int:
 
 
 def _recipe(parser: ArgumentParser, parsed: Namespace) -> dict[str, Any]:
-    recipe: dict[str, Any] = yaml.safe_load(parser.dump(parsed, skip_none=False))
+    recipe: dict[str, Any] = yaml.safe_load(parser.dump(parsed))
     return {key: value for key, value in recipe.items() if key not in _COMMANDS}
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -139,7 +140,9 @@ class Checkpoints:
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             (temporary / "model").mkdir(parents=True)
-            state_dict_saver.save(flat, checkpoint_id=temporary / "state", no_dist=True)
+            with warnings.catch_warnings():  # it warns of the single process that is meant
+                warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+                state_dict_saver.save(flat, checkpoint_id=temporary / "state", no_dist=True)
             write_json(temporary / "state" / _PROGRESS_FILE, asdict(progress))
             publish(temporary / "model")
             files = sorted(path for path in temporary.rglob("*") if path.is_file())
@@ -178,7 +181,9 @@ def load_flat(path: Path, flat: Flat) -> None:
     missing = sorted(flat.keys() - stored.keys())
     if missing:
         raise ValueError(f"{path} lacks {len(missing)} tensors of this run: {', '.join(missing)}")
-    state_dict_loader.load(flat, checkpoint_id=path / "state", no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        state_dict_loader.load(flat, checkpoint_id=path / "state", no_dist=True)
 
 
 def stored_tensors(path: Path, prefix: str) -> Flat:

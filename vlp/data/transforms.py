@@ -80,7 +80,7 @@ class TrainTransform:
         """[H0, W0, 3] uint8 -> [3, H, W] uint8."""
         top, left, height, width = self._box(pixels.shape[0], pixels.shape[1], rng)
         crop = pixels[top : top + height, left : left + width]
-        x = torch.from_numpy(np.ascontiguousarray(crop))
+        x = torch.from_numpy(crop.copy())  # a view of the decoder's memory is read-only
         x = x.permute(2, 0, 1).unsqueeze(0)  # [1, 3, h, w], channels last in memory
         x = F.interpolate(x, self.size, mode="bicubic", antialias=True, align_corners=False)[0]
         if rng.random() < self.augment.flip:

@@ -1,0 +1,77 @@
+"""Gradients of every objective on this process group, to a file; started by torchrun."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+import vlp.objectives
+from training.accumulate import backward_in_passes
+from training.step import TrainStep
+from vlp.dist import rank, world_size
+from vlp.model import ModelConfig, build_model
+from vlp.sources import Gather
+
+BATCH = 12  # divisible by 1, 2 and 3 ranks
+
+
+def objectives() -> dict[str, vlp.objectives.Objective]:
+    """Every exported objective with its defaults, and the options that change how rows interact."""
+    names = [name for name in vlp.objectives.__all__ if name != "Objective"]
+    found = {name: getattr(vlp.objectives, name)() for name in names}
+    return {**found, "InfoNCE smoothed": vlp.objectives.InfoNCE(weight=0.7, label_smoothing=0.2)}
+
+
+def signals() -> dict[str, torch.Tensor]:
+    """This rank's rows of one fixed global batch."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (BATCH, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    tokens = torch.randint(1, 400, (BATCH, 8), generator=generator)
+    tokens[:, -1] = 49407
+    rows = slice(rank() * BATCH // world_size(), (rank() + 1) * BATCH // world_size())
+    return {
+        "pixels": pixels[rows],
+        "tokens": tokens[rows],
+        "sample_id": torch.arange(BATCH)[rows],
+    }
+
+
+def gradients(arch: str, name: str, micro_batch: int | None) -> dict[str, torch.Tensor]:
+    """Every parameter's gradient, and the loss as `loss`."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(arch=arch))
+    objective = objectives()[name]
+    sources = [Gather()] if objective.needs & Gather.provides else []
+    step = TrainStep(model, sources, {"it": objective}, nullcontext)
+    if micro_batch is not None:
+        total = backward_in_passes(step, signals(), micro_batch, lambda loss: loss)["total"]
+    else:
+        wrapped = DistributedDataParallel(step) if world_size() > 1 else step
+        total = wrapped(signals())["total"]
+        total.backward()
+    mean = total.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(mean)
+        mean /= world_size()
+    found = {n: p.grad for n, p in step.named_parameters() if p.grad is not None}
+    return {**found, "loss": mean}
+
+
+def main(arch: str, output: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    found = {
+        (name, micro): gradients(arch, name, micro)
+        for name in objectives()
+        for micro in (None, 1, 3, 5)
+    }
+    if rank() == 0:
+        torch.save(found, Path(output))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

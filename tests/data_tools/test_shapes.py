@@ -1,0 +1,194 @@
+"""`shapes`: reproducible bytes, texts that are true of the pictures, sidecars that join."""
+
+import hashlib
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from data_tools.shapes import SIDECARS, Shapes, shapes
+from data_tools.shapes_captions import caption_of, describe
+from data_tools.shapes_drawing import draw_scene
+from data_tools.shapes_world import NUMBERS, RELATIONS, Scene, make_labelled, make_scene
+from tests.data_tools.trees import files, samples
+from vlp.data.index import caption_sha256, sidecar_path
+
+WORD_VALUES = {word: value for value, word in NUMBERS.items()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes")
+    shapes(Shapes(output=folder, pairs=60, seed=3, workers=1))
+    return folder
+
+
+def scenes(number: int) -> list[Scene]:
+    return [make_scene(1, "train", place) for place in range(number)]
+
+
+def test_equal_seeds_give_equal_bytes_at_any_number_of_workers(world, tmp_path) -> None:
+    shapes(Shapes(output=tmp_path / "again", pairs=60, seed=3, workers=2))
+    assert files(tmp_path / "again") == files(world)
+
+
+def test_another_seed_gives_other_pictures(world: Path, tmp_path: Path) -> None:
+    shapes(Shapes(output=tmp_path / "other", pairs=60, seed=4, workers=1))
+    one, two = files(world), files(tmp_path / "other")
+    assert one["train/00000.tar"] != two["train/00000.tar"]
+
+
+def test_sidecars_join_by_key_and_caption(world: Path) -> None:
+    for split in ("train", "test"):
+        shard = world / split / "00000.tar"
+        texts = {key: members["txt"] for key, members in samples(shard).items()}
+        for name, schema in SIDECARS.items():
+            table = pq.read_table(sidecar_path(shard, name))
+            assert table.schema.equals(schema)
+            for row in table.to_pylist():
+                assert row["src_sha256"] == caption_sha256(texts[row["key"]])
+                assert texts[row["key"]].decode() not in (row.get("texts") or [])
+        for name in ("rewrites", "negatives"):
+            assert pq.read_table(sidecar_path(shard, name))["key"].to_pylist() == list(texts)
+
+
+def test_counts_agree_with_the_caption_and_the_scene(world: Path) -> None:
+    shard = world / "train" / "00000.tar"
+    texts = {key: members["txt"].decode() for key, members in samples(shard).items()}
+    rows = pq.read_table(sidecar_path(shard, "counts")).to_pylist()
+    assert rows
+    for row in rows:
+        words = texts[row["key"]].split()
+        assert WORD_VALUES[words[0]] == row["count"]
+        assert texts[row["key"]].startswith(f"{words[0]} {row['noun']}")
+        other = row["counterfactual"].split()
+        assert other[0] in WORD_VALUES
+        assert other[0] != words[0]
+        assert other[1:] == words[1:]
+    counted = {row["key"] for row in rows}
+    assert {key for key, text in texts.items() if text.split()[0] in WORD_VALUES} == counted
+
+
+def test_a_count_is_the_number_of_objects_drawn() -> None:
+    for scene in scenes(300):
+        for thing in scene.things:
+            drawn = sum(spot.thing == thing for spot in scene.spots)
+            if scene.kind == "count":
+                assert drawn == (scene.count if thing == scene.things[0] else 1)
+        assert len({(spot.x, spot.y) for spot in scene.spots}) == len(scene.spots)
+
+
+def test_objects_are_inside_and_do_not_touch() -> None:
+    for scene in scenes(500):
+        for place, spot in enumerate(scene.spots):
+            assert spot.radius <= min(spot.x, spot.y, 1 - spot.x, 1 - spot.y) + 1e-9
+            for other in scene.spots[:place]:
+                apart = max(abs(spot.x - other.x), abs(spot.y - other.y))
+                assert apart > (spot.radius + other.radius) * 1.02
+
+
+def test_relations_hold_in_the_picture() -> None:
+    for scene in scenes(500):
+        if scene.kind == "pair":
+            first, second = scene.spots
+            across, down = RELATIONS[scene.relation]
+            x, y = first.x - second.x, first.y - second.y
+            assert across * x + down * y > 2 * abs(down * x + across * y)
+        if scene.kind == "between":
+            middle, left, right = scene.spots
+            assert left.x < middle.x < right.x
+
+
+def test_rewrites_and_near_misses_differ_from_the_caption_and_each_other() -> None:
+    for place, scene in enumerate(scenes(500)):
+        text = describe(scene, random.Random(place))
+        wrong = [false for _, false in text.negatives]
+        everything = [text.caption, *text.rewrites, *wrong]
+        assert len(set(everything)) == len(everything)
+        assert len(wrong) >= 4
+        assert len(text.rewrites) == 4
+
+
+def test_a_scene_shows_its_colours() -> None:
+    for scene in scenes(40):
+        shown = np.asarray(Image.open(io.BytesIO(draw_scene(scene, 64)))).astype(int)
+        assert shown.shape == (64, 64, 3)
+        for spot in scene.spots:
+            if spot.thing.shape == "square" and spot.thing.colour == "red":
+                red, green, blue = shown[int(spot.y * 64), int(spot.x * 64)]
+                assert red > 180
+                assert max(green, blue) < 90
+
+
+def test_test_captions_are_unique_and_few_are_shared_in_training(world: Path) -> None:
+    texts = [members["txt"] for members in samples(world / "test" / "00000.tar").values()]
+    assert len(set(texts)) == len(texts) == 30
+    many = [caption_of(scene) for scene in scenes(3000)]
+    assert len(set(many)) > 0.97 * len(many)
+
+
+def test_classification_sets_are_in_the_benchmark_layout(world: Path) -> None:
+    trained = {
+        hashlib.sha256(members["png"]).digest()
+        for members in samples(world / "train" / "00000.tar").values()
+    }
+    for task, classes in (("colour", 8), ("shape", 8), ("count", 9)):
+        root = world / "classification" / task
+        names = (root / "classnames.txt").read_text().splitlines()
+        templates = (root / "zeroshot_classification_templates.txt").read_text().splitlines()
+        assert len(names) == classes
+        assert all("{c}" in line for line in templates)
+        assert (root / "test" / "nshards.txt").read_text().strip() == "1"
+        found = samples(root / "test" / "0.tar")
+        assert list(found)[:2] == ["s0000000", "s0000001"]
+        labels = [int(members["cls"]) for members in found.values()]
+        assert sorted(set(labels)) == list(range(classes))
+        assert not trained & {hashlib.sha256(m["png"]).digest() for m in found.values()}
+
+
+@pytest.mark.parametrize(
+    ("task", "label"), [("colour", "blue"), ("shape", "ring"), ("count", "six")]
+)
+def test_a_labelled_scene_has_its_label(task: str, label: str) -> None:
+    for number in range(20):
+        scene = make_labelled(0, task, label, number)
+        assert label in caption_of(scene).split(" on ")[0].replace("rings", "ring").split()
+        assert scene.things[0] == scene.spots[0].thing
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # it leaves files open
+def test_the_benchmark_sets_are_read_by_webdataset(world: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    shard = str(world / "classification" / "count" / "test" / "0.tar")
+    dataset = webdataset.WebDataset(shard, shardshuffle=False, empty_check=False)
+    found = list(dataset.decode("pil"))
+    assert found[0]["cls"] == 0
+    assert found[0]["png"].size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pairs", "1"], "--pairs 1"),
+        (["--pairs", "many"], "pairs"),
+        (["--pairs", "9", "--image-size", "8"], "--image-size 8: expected 32 to 1024"),
+        (["--pairs", "9", "--seed", "-1"], "--seed -1"),
+    ],
+)
+def test_bad_options(tmp_path, command, arguments, message) -> None:
+    code, _, err = command("shapes", "--output", tmp_path / "out", *arguments)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_seed_in_the_same_folder_is_refused(world, command) -> None:
+    code, _, err = command("shapes", "--output", world, "--pairs", 60, "--seed", 5)
+    assert code == 2
+    assert "seed was 3, is 5" in err
