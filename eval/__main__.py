@@ -8,11 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
 from eval.report import write_report
+from eval.run import check_all, evaluate_tasks
 from eval.spec import EvalSpec
 from eval.tasks import TASKS
+from vlp import load
+from vlp.checkpoint import read_card
+from vlp.published import find_published
 
 HEADLINES = (
     "acc1",
@@ -45,19 +51,15 @@ def run(given: Namespace) -> None:
     options = given.as_dict()
     spec = EvalSpec(task=tasks[0], **{name: options[name] for name in _SPEC_OPTIONS})
     # the data is checked first: it takes a second, and loading a large model takes minutes
-    from eval.run import check_all, evaluate_tasks
-
     check_all(spec, tasks)
-    device = _join_group(given.device)
+    device = _join_group(_checked_device(given.device))
     started = time.perf_counter()
-    from vlp import load
-
     encoder = load(given.checkpoint, device=device, precision=given.precision)
     records = evaluate_tasks(
         encoder,
         spec,
         tasks,
-        description={"load_seconds": time.perf_counter() - started},
+        description={"load_seconds": time.perf_counter() - started, **_progress(given.checkpoint)},
         output=Path(given.output),
         show_progress=True,
     )
@@ -111,12 +113,30 @@ def _run_parser() -> ArgumentParser:
     return parser
 
 
+def _progress(checkpoint: str) -> dict[str, int]:
+    """How far a checkpoint of ours was trained; nothing for weights made by others."""
+    path = Path(checkpoint.removeprefix("local-dir:")).expanduser()
+    card = read_card(find_published(path)) if path.is_dir() else None
+    return {"step": card.step, "samples_seen": card.samples_seen} if card else {}
+
+
+def _checked_device(name: str | None) -> str | None:
+    """The name again, when this machine has such a device."""
+    if name is None:
+        return None
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise ValueError(f"device {name!r}: choices are cpu, cuda, cuda:N, mps") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: no CUDA GPU is visible here; choices are cpu")
+    return name
+
+
 def _join_group(device: str | None) -> str | None:
     """Under a launcher, join its processes; the device that this one should use."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
-    from accelerate import PartialState
-
     return str(PartialState(cpu=device == "cpu").device)
 
 

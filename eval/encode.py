@@ -129,6 +129,8 @@ def _collect(
         torch.zeros(0, max(widths), device=encoder.device)
     ]
     rows = dist.gather_rows(torch.cat(own))  # [n, D]
+    if rows.device.type == "mps":
+        rows = rows.cpu()  # the metrics sum in float64, which it does not have
     where = dist.gather_rows(torch.tensor(positions, dtype=torch.int64, device=rows.device))
     order = where.argsort()
     return rows[order], where[order].tolist()

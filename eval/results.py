@@ -4,6 +4,7 @@ The schema is flat enough for `clip_benchmark build` (dataset, model, pretrained
 language at the top) and never holds NaN: what is not defined is null.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -134,9 +135,11 @@ def _append(path: Path, line: str) -> None:
 
 
 def _file_name(record: Mapping[str, Any], encoder: Encodes) -> str:
-    """Different for every data set, task and checkpoint, so that no result overwrites another."""
+    """Different for every data set, task, checkpoint and protocol: no result overwrites another."""
+    what = json.dumps([encoder.fingerprint, record["protocol"]], sort_keys=True)
+    digest = hashlib.sha256(what.encode()).hexdigest()[:12]
     step = record["checkpoint"]["step"]
-    which = f"step-{step:09d}" if isinstance(step, int) else encoder.fingerprint[:12]
+    which = f"step-{step:09d}_{digest}" if isinstance(step, int) else digest
     parts = (record["dataset"], record["split"], record["task"], which)
     return re.sub(r"[^\w.@+-]+", "-", "_".join(str(part) for part in parts))
 

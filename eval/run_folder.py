@@ -109,25 +109,39 @@ def _read_benchmarks(folder: Path, absent: list[str]) -> list[Benchmark]:
         records, torn = results.read(place)
         if torn:
             absent.append(f"{place / results.JSONL}: {torn} lines that are no result")
-        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for record in records:
-            groups.setdefault((record["dataset"], record["task"]), []).append(record)
-        for (dataset, task), group in groups.items():
-            name = dataset if place == folder else place.name
-            found.append(_benchmark(place, name, task, group))
+        found += _group(place, records, in_training=place != folder)
     if not found:
         absent.append(f"eval/*/{results.JSONL}: benchmark results")
     return found
 
 
-def _benchmark(place: Path, name: str, task: str, records: list[dict[str, Any]]) -> Benchmark:
-    predictions = place / f"predictions-{task}.npz"
-    return Benchmark(
-        name=name,
-        task=task,
-        records=records,
-        predictions=predictions if predictions.is_file() else None,
-    )
+def _group(place: Path, records: list[dict[str, Any]], *, in_training: bool) -> list[Benchmark]:
+    """One benchmark for each data set, task and run that a folder has results of."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in records:
+        key = (record["dataset"], str(record["split"]), record["task"], _run_of(record))
+        groups.setdefault(key, []).append(record)
+    newest = {record["task"]: record for record in records}
+    found = []
+    for (dataset, _, task, run), group in groups.items():
+        # the predictions in the folder are those of the last evaluation of the task, whoever's
+        predictions = place / f"predictions-{task}.npz"
+        own = group[-1] is newest[task] and predictions.is_file()
+        outside = f"{Path(run).name}, {dataset}" if run else dataset
+        found.append(
+            Benchmark(
+                name=place.name if in_training else outside,
+                task=task,
+                records=group,
+                predictions=predictions if own else None,
+            )
+        )
+    return found
+
+
+def _run_of(record: Mapping[str, Any]) -> str:
+    """The run that a checkpoint belongs to: what stands before `checkpoints` in its path."""
+    return str(record["checkpoint"].get("path") or "").partition("/checkpoints/")[0]
 
 
 def _samples(record: Mapping[str, Any]) -> int | None:

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from vlp.data.files import write_json
@@ -150,11 +152,9 @@ class Checkpoints:
             write_json(temporary / COMPLETE_FILE, listing)
             _flush([*files, *(path for path in temporary.rglob("*") if path.is_dir()), temporary])
             self._replace(temporary, self.folder / name)
-        except BaseException as error:
+        except (OSError, CheckpointException, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            if isinstance(error, OSError) or type(error).__name__ == "CheckpointException":
-                raise OSError(f"checkpoint {self.folder / name} was not saved: {error}") from error
-            raise
+            raise OSError(f"checkpoint {self.folder / name} was not saved: {error}") from error
         for old in self._steps()[: -self.keep]:
             self._remove(old)
 

@@ -8,7 +8,11 @@ from eval.__main__ import main
 from eval.examples import confused_pairs
 from eval.report import write_report
 from eval.run import evaluate
+from eval.run_folder import read_run
 from eval.spec import EvalSpec
+from vlp.checkpoint import publish
+from vlp.model.build import ModelConfig, build_model
+from vlp.model.tokens import build_tokenizer
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -107,6 +111,19 @@ def test_report_of_curves_alone(run, tmp_path):
     assert len(page.loads) == 6
 
 
+def test_results_of_several_runs_are_kept_apart(tmp_path, encoder, own_shards):
+    task = EvalSpec(task="retrieval", data=str(own_shards))
+    for run, samples in (("a", 10), ("b", 10), ("a", 20)):
+        path = f"runs/{run}/checkpoints/step-{samples}/model"
+        about = {"path": path, "samples_seen": samples}
+        evaluate(encoder, task, description=about, output=tmp_path, show_progress=False)
+    found = {benchmark.name: benchmark for benchmark in read_run(tmp_path).benchmarks}
+    assert set(found) == {"a, own", "b, own"}
+    assert len(found["a, own"].over_training) == 2
+    assert found["a, own"].predictions is not None
+    assert found["b, own"].predictions is None  # the file is the newest evaluation's
+
+
 def test_confused_pairs():
     counts = np.array([[5, 3, 0], [0, 8, 1], [4, 0, 0]])
     pairs = confused_pairs(counts, ["a", "b", "c"])
@@ -125,6 +142,7 @@ def test_confused_pairs():
         ("run x --task speed --data {tmp} --output o", "'speed': choices are zeroshot"),
         ("run x --task retrieval --data {tmp}/n --output o", "n does not exist"),
         ("run x --task retrieval --data {own} --output o", "x"),
+        ("run x --task retrieval --data {own} --output o --device gpu", "'gpu': choices are cpu"),
         ("run x --task retrieval --data {own} --output o --limit 0", "limit must be at least 1"),
     ],
 )
@@ -136,6 +154,25 @@ def test_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, own_sh
     assert error.startswith("error: ")
     assert "\n" not in error
     assert message in error
+
+
+def test_command_line_end_to_end(tmp_path, tiny_arch, own_shards, capsys):
+    model = build_model(ModelConfig(arch=tiny_arch))
+    facts = {"step": 4, "samples_seen": 64, "weights": "last", "recipe": {}}
+    (tmp_path / "model").mkdir()
+    tokenizer = build_tokenizer(model.description.model_cfg)
+    publish(tmp_path / "model", model.clip.state_dict(), model.description, tokenizer, facts)
+    out = tmp_path / "out"
+    options = f"--task retrieval --data {own_shards} --output {out} --batch 3 --device cpu"
+    assert main(["run", str(tmp_path / "model"), *options.split()]) == 0
+    shown = capsys.readouterr().out
+    assert "text_retrieval_recall@10" in shown
+    assert "images 7, texts 14" in shown
+    record = json.loads((out / "results.jsonl").read_text())
+    assert (record["checkpoint"]["step"], record["checkpoint"]["samples_seen"]) == (4, 64)
+    assert record["protocol"]["image_size"] == [16, 16]
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").is_file()
 
 
 def test_unknown_option_is_status_2(capsys):

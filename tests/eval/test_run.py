@@ -85,12 +85,24 @@ def test_results_follow_the_schema(encoder, class_folders, tmp_path):
     assert record["protocol"]["templates_from"] == "default"
     assert len(record["protocol"]["templates_sha"]) == 64
     assert record["ci95"]["acc1"] == [1.0, 1.0]
-    single = output / "colours_test_zeroshot_classification_step-000000007.json"
+    (single,) = output.glob("colours_test_zeroshot_classification_step-000000007_*.json")
     assert json.loads(single.read_text()) == records[1]
     saved = np.load(output / "predictions-zeroshot_classification.npz", allow_pickle=False)
     assert saved["top"].shape == (21, 5)
     assert (saved["top"][:, 0] == saved["label"]).all()
     assert (saved["confusion"] == 3 * np.eye(7)).all()
+
+
+def test_no_result_overwrites_another(encoder, class_folders, own_shards, tmp_path):
+    options = {"description": {}, "output": tmp_path, "show_progress": False}
+    other = ColourEncoder()
+    other.fingerprint = "f" * 64
+    task = spec("zeroshot_classification", class_folders)
+    evaluate(encoder, task, **options)
+    evaluate(other, task, **options)
+    evaluate(encoder, replace(task, templates="openai"), **options)
+    evaluate(encoder, spec("retrieval", own_shards), **options)
+    assert len(list(tmp_path.glob("*.json"))) == len(results.read(tmp_path)[0]) == 4
 
 
 def test_no_nan_reaches_the_file(encoder, own_shards, tmp_path):
