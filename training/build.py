@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from eval.run import check
+from eval.spec import EvalSpec
 from training.config import TrainConfig
 from training.optim import build_optimizer
 from training.state import Checkpoints
@@ -21,7 +23,7 @@ from training.step import TrainStep
 from training.trainer import RunTrainer
 from vlp.data.loader import PairDataset, Pipeline
 from vlp.data.order import BatchOrder
-from vlp.data.source import Source
+from vlp.data.source import Source, expand_shards
 from vlp.data.transforms import TrainTransform
 from vlp.dist import active, rank, world_size
 from vlp.model import DualEncoder, build_model
@@ -97,7 +99,8 @@ def build_trainer(
         ValueError, FileNotFoundError: something in the configuration cannot be had; the message
             names the key.
     """
-    for spec in config.eval.tasks.values():
+    tasks = {name: place_task(spec, config) for name, spec in config.eval.tasks.items()}
+    for spec in tasks.values():
         check(spec)
     model = build_model(config.model)
     tokenizer = build_tokenizer(model.description.model_cfg)
@@ -120,7 +123,24 @@ def build_trainer(
         tokenizer=tokenizer,
         checkpoints=Checkpoints(Path(config.run), config.checkpoint.keep),
         recipe=recipe,
+        tasks=tasks,
     )
+
+
+def place_task(spec: EvalSpec, config: TrainConfig) -> EvalSpec:
+    """With `@NAME/...` in `data` replaced by the folder that holds the shards of source NAME.
+
+    Test data mostly lie beside the training shards: so the folder is given once.
+    """
+    if not spec.data.startswith("@"):
+        return spec
+    name, _, rest = spec.data[1:].partition("/")
+    if name not in config.data.sources:
+        raise ValueError(
+            f"eval.tasks: data {spec.data!r} names no source; choices: {list(config.data.sources)}"
+        )
+    first = expand_shards(name, config.data.sources[name].shards)[0]
+    return replace(spec, data=os.path.normpath(Path(first).parent / rest))
 
 
 def build_average(config: TrainConfig, model: DualEncoder) -> AveragedModel | None:

@@ -67,6 +67,7 @@ class LogConfig:
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     every: int | str = 1_000_000  # samples, or a duration; also at the end
+    # a task's data may start with @NAME: the folder of that source's shards
     tasks: dict[str, EvalSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -154,7 +154,9 @@ class Checkpoints:
             self._replace(temporary, self.folder / name)
         except (OSError, CheckpointException, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise OSError(f"checkpoint {self.folder / name} was not saved: {error}") from error
+            raise OSError(
+                f"checkpoint {self.folder / name} was not saved: {_cause(error)}"
+            ) from error
         for old in self._steps()[: -self.keep]:
             self._remove(old)
 
@@ -169,6 +171,13 @@ class Checkpoints:
         doomed = path.with_name(f".{path.name}.old.tmp")
         os.rename(path, doomed)
         shutil.rmtree(doomed)
+
+
+def _cause(error: BaseException) -> str:
+    """The message of an error, without the stack trace that the checkpoint library puts into it."""
+    if isinstance(error, CheckpointException):
+        return "; ".join(str(cause) for cause, _ in error.failures.values())
+    return str(error)
 
 
 def load_flat(path: Path, flat: Flat) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from eval.run import evaluate
+from eval.spec import EvalSpec
 from training.accumulate import backward_in_passes
 from training.config import TrainConfig
 from training.optim import update
@@ -55,6 +56,7 @@ class RunTrainer:
     tokenizer: Tokenizer
     checkpoints: Checkpoints
     recipe: dict[str, Any]  # the resolved configuration
+    tasks: Mapping[str, EvalSpec]  # with their data in place
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
@@ -158,14 +160,14 @@ class RunTrainer:
 
     def evaluate(self, progress: Progress) -> None:
         """Run the evaluation tasks on the weights that are published, on all ranks."""
-        if not self.config.eval.tasks:
+        if not self.tasks:
             return
         training = self.step_module.model.training
         encoder = Encoder(
             self.published, self.tokenizer, precision=self.config.precision, path=self.config.run
         )
         description = {**encoder.description, **asdict(progress)}
-        for name, spec in self.config.eval.tasks.items():
+        for name, spec in self.tasks.items():
             found = evaluate(
                 encoder,
                 spec,
