@@ -4,33 +4,22 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
 from eval.report import write_report
+from eval.results import summary
 from eval.run import check_all, evaluate_tasks
+from eval.run_folder import read_run
 from eval.spec import EvalSpec
 from eval.tasks import TASKS
 from vlp import load
 from vlp.checkpoint import read_card
 from vlp.published import find_published
-
-HEADLINES = (
-    "acc1",
-    "acc5",
-    "mean_per_class_recall",
-    "image_retrieval_recall@1",
-    "image_retrieval_recall@5",
-    "image_retrieval_recall@10",
-    "text_retrieval_recall@1",
-    "text_retrieval_recall@5",
-    "text_retrieval_recall@10",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,20 +59,12 @@ def run(given: Namespace) -> None:
 
 
 def report(given: Namespace) -> None:
-    """Write the report of a run or of a folder of results."""
-    print(write_report(Path(given.folder), given.output and Path(given.output)))
-
-
-def summary(record: Mapping[str, Any]) -> str:
-    """A few lines for the terminal: each headline metric with its interval, then the counts."""
-    lines = [f"{record['dataset']} / {record['split']} / {record['task']}"]
-    for name in HEADLINES:
-        if name in record["metrics"]:
-            interval = record["ci95"].get(name)
-            spread = f"  [{interval[0]:7.2%}, {interval[1]:7.2%}]" if interval else ""
-            lines.append(f"  {name:28} {record['metrics'][name]:7.2%}{spread}")
-    counts = ", ".join(f"{k} {v}" for k, v in record["n"].items() if v is not None)
-    return "\n".join([*lines, f"  n: {counts}"])
+    """Write the report of a run or of a folder of results, and say what is in it."""
+    folder = Path(given.folder)
+    path = write_report(folder, given.output and Path(given.output))
+    for benchmark in read_run(folder).benchmarks:
+        print(summary(benchmark.last))
+    print(f"report: {path}")
 
 
 _SPEC_OPTIONS = ("data", "split", "batch", "workers", "classnames", "templates", "limit", "seed")

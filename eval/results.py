@@ -24,6 +24,17 @@ from vlp.data.files import replace_atomically, write_json
 SCHEMA = 1
 JSONL = "results.jsonl"
 _PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "pillow")
+HEADLINES = (
+    "acc1",
+    "acc5",
+    "mean_per_class_recall",
+    "image_retrieval_recall@1",
+    "image_retrieval_recall@5",
+    "image_retrieval_recall@10",
+    "text_retrieval_recall@1",
+    "text_retrieval_recall@5",
+    "text_retrieval_recall@10",
+)
 _NEEDED = {"dataset", "task", "split", "metrics", "n", "checkpoint"}
 _PROTOCOL = (
     "templates_sha",
@@ -152,3 +163,15 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """A few lines for the terminal: each headline metric with its interval, then the counts."""
+    lines = [f"{record['dataset']} / {record['split']} / {record['task']}"]
+    for name in HEADLINES:
+        if name in record["metrics"]:
+            interval = record["ci95"].get(name)
+            spread = f"  [{interval[0]:7.2%}, {interval[1]:7.2%}]" if interval else ""
+            lines.append(f"  {name:28} {record['metrics'][name]:7.2%}{spread}")
+    counts = ", ".join(f"{k} {v}" for k, v in record["n"].items() if v is not None)
+    return "\n".join([*lines, f"  n: {counts}"])

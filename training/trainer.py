@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from eval.results import HEADLINES
 from eval.run import evaluate
 from eval.spec import EvalSpec
 from training.accumulate import backward_in_passes
@@ -175,7 +176,7 @@ class RunTrainer:
                 output=Path(self.config.run) / "eval" / name,
                 show_progress=False,
             )
-            shown = "  ".join(f"{key} {value:.4g}" for key, value in found.items())
+            shown = ", ".join(f"{key} {found[key]:.2%}" for key in HEADLINES if key in found)
             self.say(f"[{progress.samples_seen:,} pairs] {name}: {shown}")
         self.step_module.model.train(training)
 
