@@ -75,6 +75,7 @@ def build_dataset(config: TrainConfig, model: DualEncoder, tokenizer: Tokenizer)
         tokenize=tokenizer,
         truncated=tokenizer.truncated,
         trim=model.trimmer,
+        word_dropout=config.data.augment.word_dropout,
     )
     rows = config.batch // world_size()
     return PairDataset(sources, order, pipeline, (rank() * rows, (rank() + 1) * rows))

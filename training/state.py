@@ -68,8 +68,9 @@ def restore_optimizer(
         if key.startswith("optimizer."):
             name, _, field = key.removeprefix("optimizer.").rpartition(".")
             parameter = by_name[name]
-            on = "cpu" if field == "step" and not parameter.is_cuda else parameter.device
-            optimizer.state[parameter][field] = value.to(on)
+            if value.shape == parameter.shape:  # keeps the parameter's memory format
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            optimizer.state[parameter][field] = value.to(parameter.device)
 
 
 class Checkpoints:

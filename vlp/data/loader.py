@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from vlp.data.images import UnreadableImageError, decode_rgb
 from vlp.data.order import DRAW, BatchOrder, Place, philox
 from vlp.data.source import RawSample, Source, SourceConfig, UnusableSampleError
-from vlp.data.transforms import Augment
+from vlp.data.transforms import Augment, drop_words
 
 MAX_SUBSTITUTES = 100  # a source in which this many draws in a row fail has nothing to read
 
@@ -66,6 +66,7 @@ class Pipeline:
     tokenize: Callable[[list[str]], Tensor]
     truncated: Callable[[list[str], Tensor], int]
     trim: Callable[[Tensor], Tensor] | None
+    word_dropout: float = 0.0
 
     def draw_caption(self, raw: RawSample, rng: np.random.Generator) -> str:
         """One of the captions and rewrites, uniformly; a rewrite of under two words is no caption.
@@ -75,7 +76,9 @@ class Pipeline:
         captions = raw.captions()
         drawn = int(rng.integers(len(captions)))
         own = len(captions) - len(raw.rewrites)
-        return captions[0] if drawn >= own and len(captions[drawn].split()) < 2 else captions[drawn]
+        too_short = drawn >= own and len(captions[drawn].split()) < 2
+        caption = captions[0 if too_short else drawn]
+        return drop_words(caption, self.word_dropout, rng) if self.word_dropout else caption
 
 
 class PairDataset(Dataset[Batch]):

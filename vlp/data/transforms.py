@@ -52,6 +52,7 @@ class Augment:
     flip: float = 0.0  # probability of mirroring; captions with left and right suffer
     color_jitter: float = 0.0  # strength s: brightness, contrast, saturation in [1 - s, 1 + s]
     grayscale: float = 0.0  # probability
+    word_dropout: float = 0.0  # probability of leaving out each word of a caption; one stays
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -59,9 +60,16 @@ class Augment:
             raise ValueError(f"data.augment.scale must be 0 < low <= high <= 1, got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"data.augment.ratio must be 0 < low <= high, got {self.ratio}")
-        for name in ("flip", "color_jitter", "grayscale"):
+        for name in ("flip", "color_jitter", "grayscale", "word_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.augment.{name} must be in [0, 1]")
+
+
+def drop_words(caption: str, probability: float, rng: np.random.Generator) -> str:
+    """The caption without some of its words, at least one of which stays."""
+    words = caption.split()
+    kept = [word for word in words if rng.random() >= probability]
+    return " ".join(kept) if kept else words[int(rng.integers(len(words)))]
 
 
 class TrainTransform:
