@@ -21,6 +21,7 @@ from training.step import DATA_SIGNALS, TrainStep
 from vlp.dist import active, world_size
 from vlp.signals import Signals, as_signals
 
+RandomState = tuple[Tensor, ...]  # of the CPU, where patch dropout draws, and of the device
 Scaled = Callable[[Tensor], Tensor]  # the loss scaling of fp16; the identity otherwise
 
 
@@ -62,7 +63,7 @@ def backward_in_passes(
             encoded = step.encode(part)
         surrogate = _push(encoded, leaves, begin)
         if sample_names:
-            losses = step.losses(encoded, sample_names)
+            losses = step.losses(encoded, sample_names, with_sources=False)
             share = rows / len(signals["pixels"])
             surrogate = surrogate + scaled(losses["total"] * share)
             for name in sample_names:
@@ -81,7 +82,9 @@ def _split(signals: Signals, micro_batch: int) -> Iterator[Signals]:
 
 
 @torch.no_grad()
-def _encode_all(step: TrainStep, parts: list[Signals]) -> tuple[dict[str, Tensor], list[Tensor]]:
+def _encode_all(
+    step: TrainStep, parts: list[Signals]
+) -> tuple[dict[str, Tensor], list[RandomState]]:
     """Features of the whole batch, and the random state before each pass.
 
     Buffers (batch-norm statistics) are put back: the passes with gradient update them again.
@@ -107,19 +110,19 @@ def _push(encoded: Signals, leaves: dict[str, Tensor], begin: int) -> Tensor:
     return total
 
 
-def _get_random_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+def _get_random_state(device: torch.device) -> RandomState:
+    cpu = torch.get_rng_state()
+    return (cpu, torch.cuda.get_rng_state(device)) if device.type == "cuda" else (cpu,)
 
 
-def _set_random_state(state: Tensor, device: torch.device) -> None:
+def _set_random_state(state: RandomState, device: torch.device) -> None:
+    torch.set_rng_state(state[0])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
+        torch.cuda.set_rng_state(state[1], device)
 
 
 @contextmanager
-def _random_state(state: Tensor, device: torch.device) -> Iterator[None]:
+def _random_state(state: RandomState, device: torch.device) -> Iterator[None]:
     """Run with an earlier random state, so that dropout falls as it did."""
     after = _get_random_state(device)
     _set_random_state(state, device)

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from vlp.model.tokens import Tokenizer, build_tokenizer
 from vlp.sources import Gather
 
 log = logging.getLogger(__name__)
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_accelerator(config: TrainConfig) -> Accelerator:
@@ -148,13 +148,16 @@ def build_average(config: TrainConfig, model: DualEncoder) -> AveragedModel | No
     """Averaged weights, if asked for."""
     if config.ema is None:
         return None
-    return AveragedModel(model, avg_fn=partial(_average, config.ema), use_buffers=True)
+    averaged = AveragedModel(model)  # buffers are copied: averaging a mask of infinities gives NaN
+    decay = config.ema
 
+    def average(own: Tensors, trained: Tensors, _: Tensor | int) -> None:
+        """Exponential; the decay grows from 0.1, so that the start is soon forgotten."""
+        updates = int(averaged.n_averaged)  # kept on the host: reading it waits for nothing
+        torch._foreach_lerp_(own, trained, 1 - min(decay, (1 + updates) / (10 + updates)))
 
-def _average(decay: float, average: Tensor, value: Tensor, updates: Tensor | int) -> Tensor:
-    """Exponential moving average; the decay grows from 0.1, so that the start is soon forgotten."""
-    warm = min(decay, (1 + float(updates)) / (10 + float(updates)))
-    return torch.lerp(value, average, warm) if value.is_floating_point() else value
+    averaged.multi_avg_fn = average
+    return averaged
 
 
 def _warn_of_batch_statistics(model: nn.Module, config: TrainConfig) -> None:

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from vlp.dist import active
+from vlp.data.loader import Batch
+from vlp.dist import active, rank
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # Slurm sends either before it kills
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # of Slurm, and Ctrl-C
 
 
 @dataclass
@@ -33,6 +35,14 @@ class Votes:
     truncated: int = 0
     fallbacks: int = 0
 
+    def of_batch(self, batch: Batch | None) -> "Votes":
+        """With what a batch has to report; without one nothing."""
+        if batch is not None:
+            self.substituted = len(batch["problems"])
+            self.truncated = batch["truncated"]
+            self.fallbacks = batch["fallbacks"]
+        return self
+
 
 class Control:
     """Common decisions of all ranks."""
@@ -43,26 +53,35 @@ class Control:
         if on_gpu:
             self._group = dist.new_group(backend="gloo")  # type: ignore[assignment]
         self.signalled = threading.Event()
+        self.is_main = rank() == 0
+        self._before: dict[signal.Signals, Any] = {}
 
     def agree(self, votes: Votes) -> Votes:
         """The sum over ranks, the same on every rank."""
         votes.stop += int(self.signalled.is_set())
         if not active():
             return votes
-        counts = torch.tensor(list(vars(votes).values()))
+        counts = torch.tensor([int(value) for value in vars(votes).values()])
         dist.all_reduce(counts, group=self._group)
         return Votes(*counts.tolist())
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of stop signals instead of dying of them."""
+        """Take note of stop signals instead of dying of them; a second Ctrl-C stops at once."""
 
-        def note(_: int, __: FrameType | None) -> None:
+        def note(number: int, _: FrameType | None) -> None:
+            if number == signal.SIGINT and self.signalled.is_set():
+                raise KeyboardInterrupt
             self.signalled.set()
 
-        before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
+        self._before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Die of signals again: a run that fails must not outlive its launcher's patience."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -2,42 +2,42 @@
 
 import json
 import logging
-import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
 from training.config import seconds
+from vlp.data.files import replace_atomically
 
 
-def drop_later_lines(path: Path, samples_seen: int, where: Callable[[Any], int]) -> None:
-    """Take back the lines of a JSON-lines file from after a checkpoint, and a line cut by a crash.
+def drop_later_lines(path: Path, samples_seen: int, where: Callable[[Any], int | None]) -> None:
+    """Take back the lines of a JSON-lines file from after a checkpoint, and lines cut by a crash.
 
     Args:
         path: the file; it need not exist.
         samples_seen: of the checkpoint.
-        where: the samples seen of a line.
+        where: the samples seen of a line; a line without them is nothing of the run's, and stays.
     """
     if not path.is_file():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            later = where(json.loads(line)) > samples_seen
+            at = where(json.loads(line))
         except ValueError:
-            break  # the process died while writing this line
-        if later:
-            break
-        kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+            continue  # the process died while writing this line
+        if at is None or at <= samples_seen:
+            kept.append(line + "\n")
+    text = "".join(kept)
+    replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 class MetricsFile:
@@ -129,22 +129,56 @@ class Cadence:
     Args:
         every: samples, or a duration like "10min".
         batch: samples per step.
+        voting: whether this rank's clock counts; ranks' clocks differ, so only one does.
     """
 
-    def __init__(self, every: int | str, batch: int) -> None:
+    def __init__(self, every: int | str, batch: int, *, voting: bool) -> None:
         self._seconds = seconds(every)
         self._every = every if isinstance(every, int) else 0
         self._batch = batch
+        self._voting = voting
         self._last = time.monotonic()
 
     def due(self, samples_seen: int) -> bool:
-        """Whether the step that ended at `samples_seen` crossed a multiple, or time is up."""
+        """Whether the step that ends at `samples_seen` crosses a multiple, or time is up."""
         if self._seconds is None:
             return samples_seen // self._every > (samples_seen - self._batch) // self._every
-        if time.monotonic() - self._last < self._seconds:
+        if not self._voting or time.monotonic() - self._last < self._seconds:
             return False
         self._last = time.monotonic()
         return True
+
+
+class Speed:
+    """Throughput and the share of time spent waiting for data, since the last report."""
+
+    def __init__(self, samples_seen: int) -> None:
+        self._seen, self._since, self._waited = samples_seen, time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count what happens inside as waiting for data."""
+        begin = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - begin
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens inside: an evaluation is no training."""
+        begin = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begin
+
+    def since(self, samples_seen: int) -> dict[str, float]:
+        """`pairs_per_second`, `data_wait` (share of time), `memory_bytes`; then start over."""
+        elapsed = time.perf_counter() - self._since
+        pairs, waited = samples_seen - self._seen, self._waited
+        self._seen, self._since, self._waited = samples_seen, time.perf_counter(), 0.0
+        return {
+            "pairs_per_second": pairs / elapsed,
+            "data_wait": waited / elapsed,
+            "memory_bytes": float(torch.cuda.max_memory_allocated()),
+        }
 
 
 def set_up_logging(*, main: bool) -> None:

@@ -1,18 +1,28 @@
-"""The training loop, on one page."""
+"""The training loop, on one page.
 
-import time
+What a rank does alone (fetching data, writing files) may fail on that rank alone. Such a failure is
+kept, and the ranks agree on it before the next collective: none is left waiting for another.
+"""
+
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
-import torch
 from torch import Tensor
 
 from training.config import TrainConfig
 from training.control import Control, Votes
-from training.logs import Cadence, Logs
+from training.logs import Cadence, Logs, Speed
 from training.state import Progress
 from vlp.data.loader import Batch
+from vlp.data.source import UnusableSampleError
+from vlp.data.tar import DamagedShardError
+
+T = TypeVar("T")
+
+# What can happen to one rank's files and disks; anything else is a defect and keeps its traceback.
+LOCAL_FAILURES = (OSError, UnusableSampleError, DamagedShardError)
 
 
 class TrainingStoppedError(RuntimeError):
@@ -27,17 +37,33 @@ class Trainer(Protocol):
     def evaluate(self, progress: Progress) -> None: ...
     def save(self, progress: Progress) -> None: ...
     def finish_saving(self, *, wait: bool) -> None: ...
-    def report(self, batch: Batch) -> None: ...
+    def report(self, batch: Batch, progress: Progress) -> None: ...
     def measures(self, values: Mapping[str, Tensor]) -> dict[str, float]: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cadences:
-    """When to log, evaluate and save."""
+@dataclass
+class Failures:
+    """What went wrong on this rank since the ranks last agreed."""
 
-    log: Cadence
-    evaluate: Cadence
-    save: Cadence
+    found: list[str] = field(default_factory=list)
+
+    def keep(self, action: Callable[[], T]) -> T | None:
+        """Do something that may fail on this rank alone; None if it did."""
+        try:
+            return action()
+        except LOCAL_FAILURES as error:
+            # a loader worker's error comes with its stack; the last line is the message
+            self.found.append(str(error).strip().splitlines()[-1])
+            return None
+
+    def stop_if_any(self, control: Control, votes: Votes) -> Votes:
+        """Agree on the votes; raise on every rank if any rank has failed."""
+        votes.failed = len(self.found)
+        agreed = control.agree(votes)
+        if agreed.failed:
+            control.let_go()
+            raise TrainingStoppedError("; ".join(self.found) or "another rank failed, see there")
+        return agreed
 
 
 def train(
@@ -46,78 +72,52 @@ def train(
     """Run from `progress` to the end. True if it is done, False if a signal stopped it.
 
     Raises:
-        TrainingStoppedError: too many non-finite updates or unusable samples, or no place to save.
+        TrainingStoppedError: too many non-finite updates or unusable samples, data that cannot be
+            read, or no place to save.
     """
-    cadences = Cadences(
-        log=Cadence(config.log.every, config.batch),
-        evaluate=Cadence(config.eval.every, config.batch),
-        save=Cadence(config.checkpoint.every, config.batch),
+    log, evaluate, save = (
+        Cadence(every, config.batch, voting=control.is_main)
+        for every in (config.log.every, config.eval.every, config.checkpoint.every)
     )
-    speed = Speed(progress.samples_seen)
+    failures, speed = Failures(), Speed(progress.samples_seen)
     data = trainer.batches(progress.step, config.steps)
     for step in range(progress.step, config.steps):
-        batch = speed.timed(lambda: next(data))
-        values = trainer.optimize(batch, step)
-        progress.step, progress.samples_seen = step + 1, (step + 1) * config.batch
-        logs.step(config.batch)
+        with speed.waiting():
+            batch = failures.keep(partial(next, data))
+        seen, last = (step + 1) * config.batch, step + 1 == config.steps
+        failures.keep(partial(trainer.finish_saving, wait=False))
+        due = Votes(log=log.due(seen), evaluate=evaluate.due(seen), save=save.due(seen))
+        agreed = failures.stop_if_any(control, due.of_batch(batch))
+        assert batch is not None  # or there was a failure
 
-        failure = _failure_of(trainer, wait=False)
-        agreed = control.agree(_votes(batch, cadences, progress, failure))
-        progress.substituted += agreed.substituted
-        progress.truncated += agreed.truncated
-        progress.fallbacks += agreed.fallbacks
-        last = step + 1 == config.steps
+        values = trainer.optimize(batch, step)
+        progress.advance(step + 1, seen, agreed.substituted, agreed.truncated, agreed.fallbacks)
+        logs.step(config.batch)
         if agreed.substituted:
-            trainer.report(batch)
-        if agreed.failed:
-            raise TrainingStoppedError(str(failure or "another rank could not save"))
+            failures.keep(partial(trainer.report, batch, progress))
         if agreed.log or agreed.save or agreed.stop or last:
             measured = trainer.measures(values)
             _stop_if_hopeless(config, progress, measured)
             if agreed.log or last:
-                logs.write({**_where(progress), **measured, **speed.since(progress.samples_seen)})
+                entry = {**progress.counts(), **measured, **speed.since(seen)}
+                failures.keep(partial(logs.write, entry))
         if agreed.evaluate or last:
-            trainer.evaluate(progress)
+            with speed.paused():
+                failures.keep(partial(trainer.evaluate, progress))
         if agreed.save or agreed.stop or last:
-            trainer.save(progress)
-        if agreed.stop and not last:
-            trainer.finish_saving(wait=True)
-            return False
-    failure = _failure_of(trainer, wait=True)
-    if control.agree(Votes(failed=int(failure is not None))).failed:
-        raise TrainingStoppedError(str(failure or "another rank could not save"))
-    return True
-
-
-def _failure_of(trainer: Trainer, *, wait: bool) -> OSError | None:
-    try:
-        trainer.finish_saving(wait=wait)
-    except OSError as error:
-        return error
-    return None
-
-
-def _votes(batch: Batch, cadences: Cadences, progress: Progress, failure: OSError | None) -> Votes:
-    seen = progress.samples_seen
-    return Votes(
-        failed=int(failure is not None),
-        log=int(cadences.log.due(seen)),
-        evaluate=int(cadences.evaluate.due(seen)),
-        save=int(cadences.save.due(seen)),
-        substituted=len(batch["problems"]),
-        truncated=batch["truncated"],
-        fallbacks=batch["fallbacks"],
-    )
-
-
-def _where(progress: Progress) -> dict[str, float | int]:
-    return dict(vars(progress))
+            with speed.paused():
+                failures.keep(partial(trainer.save, progress))
+        if agreed.stop:
+            break
+    failures.keep(partial(trainer.finish_saving, wait=True))
+    failures.stop_if_any(control, Votes())
+    return progress.step == config.steps
 
 
 def _stop_if_hopeless(
     config: TrainConfig, progress: Progress, measured: Mapping[str, float]
 ) -> None:
-    """Stop before a checkpoint is overwritten by something worse."""
+    """Stop before a checkpoint is overwritten by something worse. Equal on all ranks."""
     progress.nonfinite = int(measured["nonfinite"])
     if measured["nonfinite_in_a_row"] >= config.max_nonfinite:
         raise TrainingStoppedError(
@@ -132,29 +132,3 @@ def _stop_if_hopeless(
             f"data.max_unreadable = {config.data.max_unreadable:.2%}; they are listed in "
             f"{config.run}/problems.jsonl"
         )
-
-
-class Speed:
-    """Throughput and the share of time spent waiting for data, since the last report."""
-
-    def __init__(self, samples_seen: int) -> None:
-        self._seen, self._since, self._waited = samples_seen, time.perf_counter(), 0.0
-
-    def timed(self, fetch: Callable[[], Batch]) -> Batch:
-        """Fetch a batch and count the wait."""
-        begin = time.perf_counter()
-        batch = fetch()
-        self._waited += time.perf_counter() - begin
-        return batch
-
-    def since(self, samples_seen: int) -> dict[str, float]:
-        """`pairs_per_second`, `data_wait` (share of time), and start over."""
-        elapsed = time.perf_counter() - self._since
-        pairs = samples_seen - self._seen
-        waited = self._waited
-        self._seen, self._since, self._waited = samples_seen, time.perf_counter(), 0.0
-        return {
-            "pairs_per_second": pairs / elapsed,
-            "data_wait": waited / elapsed,
-            "memory_bytes": float(torch.cuda.max_memory_allocated()),
-        }

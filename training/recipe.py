@@ -11,9 +11,11 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 import vlp.objectives
 from training.config import TrainConfig
+from vlp.data.files import replace_atomically
 
 # What may differ when a run goes on: none of it changes the weights.
 FREE = ("data.workers", "log", "checkpoint", "watchdog")
+CONFIG_FILE = "config.yaml"
 _COMMANDS = ("config", "dry_run", "resume", "print_config")
 
 
@@ -146,23 +148,35 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return lines
 
 
-def claim(run: Path, recipe: dict[str, Any], *, override: bool) -> None:
-    """Make the run's directory, or check that it is this configuration's.
+def check_run(run: Path, recipe: dict[str, Any], *, override: bool) -> None:
+    """Check that a run's directory is this configuration's, or may become so.
 
     Raises:
         UsageError: the directory belongs to another configuration.
     """
-    path = run / "config.yaml"
-    if path.is_file() and not override:
-        old = yaml.safe_load(path.read_text(encoding="utf-8"))
-        lines = differences(old, recipe)
-        if lines:
-            listed = "\n  ".join(lines)
-            raise UsageError(
-                f"{run} was made with another configuration:\n  {listed}\n"
-                "Use another --run, or --resume override to go on with the new one"
-            )
-    run.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    temporary.replace(path)
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        return
+    old = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(old, dict):
+        raise UsageError(f"{path} is no configuration; use another --run")
+    lines = differences(old, recipe)
+    if lines and not override:
+        listed = "\n  ".join(lines)
+        raise UsageError(
+            f"{run} was made with another configuration:\n  {listed}\n"
+            "Use another --run, or --resume override to go on with the new one"
+        )
+    if old.get("batch") != recipe["batch"]:
+        raise UsageError(
+            f"batch: {old.get('batch')} -> {recipe['batch']}: the order of the data is counted in "
+            "batches, so it stays for the whole run; start another from model.weights: " + str(run)
+        )
+
+
+def write_config(run: Path, recipe: dict[str, Any]) -> None:
+    """Make the run's directory this configuration's."""
+    text = yaml.safe_dump(recipe, sort_keys=False)
+    replace_atomically(
+        run / CONFIG_FILE, lambda temporary: temporary.write_text(text, encoding="utf-8")
+    )

@@ -45,6 +45,20 @@ class Progress:
     substituted: int = 0  # unusable samples, all ranks
     truncated: int = 0  # captions cut at the context length
     fallbacks: int = 0  # samples for which a sidecar has no row
+    data: str = ""  # digest of the shards that the order is made of
+
+    def advance(
+        self, step: int, samples_seen: int, substituted: int, truncated: int, fallbacks: int
+    ) -> None:
+        """Note a step that was done, and what its samples had to report."""
+        self.step, self.samples_seen = step, samples_seen
+        self.substituted += substituted
+        self.truncated += truncated
+        self.fallbacks += fallbacks
+
+    def counts(self) -> dict[str, int]:
+        """What is logged."""
+        return {name: value for name, value in asdict(self).items() if name != "data"}
 
 
 Flat = dict[str, Tensor]
@@ -67,6 +81,8 @@ def restore_optimizer(
     for key, value in flat.items():
         if key.startswith("optimizer."):
             name, _, field = key.removeprefix("optimizer.").rpartition(".")
+            if name not in by_name:
+                raise ValueError(f"the checkpoint's optimizer has {name}, which this run has not")
             parameter = by_name[name]
             if value.shape == parameter.shape:  # keeps the parameter's memory format
                 value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
@@ -158,7 +174,8 @@ class Checkpoints:
             raise OSError(
                 f"checkpoint {self.folder / name} was not saved: {_cause(error)}"
             ) from error
-        for old in self._steps()[: -self.keep]:
+        # a later one can only be damaged and passed over: it must not push out a good one
+        for old in [path for path in self._steps() if path.name <= name][: -self.keep]:
             self._remove(old)
 
     def _replace(self, temporary: Path, final: Path) -> None:
@@ -187,10 +204,16 @@ def load_flat(path: Path, flat: Flat) -> None:
     Raises:
         ValueError: the checkpoint lacks one of them.
     """
-    stored = FileSystemReader(path / "state").read_metadata().state_dict_metadata
+    stored: Mapping[str, Any] = FileSystemReader(path / "state").read_metadata().state_dict_metadata
     missing = sorted(flat.keys() - stored.keys())
     if missing:
         raise ValueError(f"{path} lacks {len(missing)} tensors of this run: {', '.join(missing)}")
+    for name, value in flat.items():
+        if stored[name].size != value.shape:
+            raise ValueError(
+                f"{path}: {name} has shape {tuple(stored[name].size)}, in this run "
+                f"{tuple(value.shape)}"
+            )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         state_dict_loader.load(flat, checkpoint_id=path / "state", no_dist=True)

@@ -62,10 +62,12 @@ class TrainStep(nn.Module):
             encoded: Signals = self.model(signals)
         return encoded
 
-    def losses(self, signals: Signals, names: Sequence[str]) -> dict[str, Tensor]:
+    def losses(
+        self, signals: Signals, names: Sequence[str], *, with_sources: bool = True
+    ) -> dict[str, Tensor]:
         """Run the sources, then the named objectives, in float32."""
         with torch.autocast(signals["pixels"].device.type, enabled=False):
-            for source in self.sources:
+            for source in self.sources if with_sources else ():
                 signals = source(signals)
             found = {name: self.objectives[name](signals) for name in names}
         return {**found, "total": self.weighted(found)}
@@ -108,3 +110,11 @@ def check_needs(
         if missing:
             raise ValueError(f"{name} needs {missing}, which nothing provides; have {sorted(have)}")
         have |= provides  # type: ignore[arg-type]
+    alone = DATA_SIGNALS | model.provides
+    for name, objective in objectives.items():
+        others = sorted(objective.needs - alone)
+        if objective.scope == "sample" and others:
+            raise ValueError(
+                f"objective {name!r} has scope 'sample' but needs {others}, which are made of the "
+                "whole batch: its scope is 'batch'"
+            )

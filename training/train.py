@@ -17,20 +17,18 @@ from pathlib import Path
 import torch
 
 from training.build import build_accelerator, build_trainer, describe
-from training.config import seconds
+from training.config import TrainConfig, seconds
 from training.control import Control
 from training.dry_run import dry_run
 from training.logs import Logs, drop_later_lines, set_up_logging
-from training.loop import TrainingStoppedError, train
-from training.recipe import Request, UsageError, claim, parse
+from training.loop import LOCAL_FAILURES, TrainingStoppedError, train
+from training.recipe import Request, UsageError, check_run, parse, write_config
 from training.state import Progress
 from training.trainer import RunTrainer
-from vlp.data.source import UnusableSampleError
-from vlp.data.tar import DamagedShardError
 from vlp.dist import gather_objects
 
 log = logging.getLogger("training")
-DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 75  # 75: stopped by a signal, run the command again
+DONE, FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130  # 75: saved, to be run again
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,22 +40,80 @@ def main(argv: Sequence[str]) -> int:
         set_up_logging(main=accelerator.is_main_process)
         torch.manual_seed(request.config.seed)
         trainer = build_trainer(request.config, accelerator, request.recipe)
+        progress = Progress() if request.dry_run else start(request, trainer)
+    except (ValueError, OSError) as error:  # up to here all of these are about what was asked for
+        _complain(error)
+        return USAGE
+    try:
         if request.dry_run:
             dry_run(trainer)
             return DONE
-        return run(request, trainer)
-    except (UsageError, ValueError, FileNotFoundError) as error:
-        _complain(error)
-        return USAGE
-    except (TrainingStoppedError, UnusableSampleError, DamagedShardError, OSError) as error:
+        return run(request.config, trainer, progress)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        return INTERRUPTED
+    except (TrainingStoppedError, *LOCAL_FAILURES) as error:
         _complain(error)
         return FAILED
 
 
-def run(request: Request, trainer: RunTrainer) -> int:
-    """Start or go on, train to the end, and say where things are."""
-    config, folder = request.config, Path(request.config.run)
-    progress = start(request, trainer)
+def start(request: Request, trainer: RunTrainer) -> Progress:
+    """Claim the run's directory and restore its newest complete checkpoint, if there is one.
+
+    Raises:
+        UsageError: the run was made with another configuration or other data.
+    """
+    folder = Path(request.config.run)
+    found: tuple[Path, Progress] | None = None
+    problem: str | None = None
+    if trainer.accelerator.is_main_process:  # one reads and checks, all follow
+        try:
+            check_run(folder, request.recipe, override=request.override)
+            trainer.checkpoints.clean()
+            found = trainer.checkpoints.newest()
+        except (ValueError, OSError) as error:
+            problem = str(error)
+    digest = trainer.dataset.digest
+    answers = gather_objects((found, problem, digest))
+    found, problem, _ = answers[0]
+    if problem is None and any(other != digest for _, _, other in answers):
+        problem = "data.sources: the ranks see different shards; is a file system out of date?"
+    if problem is not None:
+        raise UsageError(problem)
+    progress = Progress(data=digest)
+    if found is None:
+        log.info("new run: %s", folder)
+    else:
+        path, progress = found
+        _check_data(progress, digest, override=request.override)
+        trainer.restore(path)
+        log.info("going on from %s: %s", path, asdict(progress))
+    if trainer.accelerator.is_main_process:  # not before everything is restored
+        write_config(folder, request.recipe)
+        _take_back(folder, progress.samples_seen)
+    return progress
+
+
+def _check_data(progress: Progress, digest: str, *, override: bool) -> None:
+    """The order is made of the shards' lengths: with others, every later sample is another."""
+    if progress.data != digest and not override:
+        raise UsageError(
+            "data.sources: the shards, or their numbers of samples, are not those that the run "
+            "began with; use another --run, or --resume override to go on with these"
+        )
+    progress.data = digest
+
+
+def _take_back(folder: Path, samples_seen: int) -> None:
+    """Remove what an interrupted run reported after the checkpoint: it will be reported again."""
+    for path in folder.glob("eval/*/results.jsonl"):
+        drop_later_lines(path, samples_seen, lambda line: line["checkpoint"].get("samples_seen"))
+    drop_later_lines(folder / "problems.jsonl", samples_seen, lambda line: line.get("samples_seen"))
+
+
+def run(config: TrainConfig, trainer: RunTrainer, progress: Progress) -> int:
+    """Train to the end and say where things are."""
+    folder = Path(config.run)
     for key, value in describe(trainer).items():
         log.info("%s: %s", key, value)
     trainer.accelerator.init_trackers(folder.name)
@@ -74,36 +130,6 @@ def run(request: Request, trainer: RunTrainer) -> int:
         return STOPPED
     log.info("done: %s", folder / "checkpoints")
     return DONE
-
-
-def start(request: Request, trainer: RunTrainer) -> Progress:
-    """Claim the run's directory and restore its newest complete checkpoint, if there is one."""
-    folder = Path(request.config.run)
-    found: tuple[Path, Progress] | None = None
-    problem: str | None = None
-    if trainer.accelerator.is_main_process:  # one reads and checks, all follow
-        try:
-            claim(folder, request.recipe, override=request.override)
-            trainer.checkpoints.clean()
-            found = trainer.checkpoints.newest()
-        except (UsageError, OSError) as error:
-            problem = str(error)
-    found, problem = gather_objects((found, problem))[0]
-    if problem is not None:
-        raise UsageError(problem)
-    if found is None:
-        log.info("new run: %s", folder)
-        progress = Progress()
-    else:
-        path, progress = found
-        trainer.restore(path)
-        log.info("going on from %s: %s", path, asdict(progress))
-    if trainer.accelerator.is_main_process:
-        for results in folder.glob("eval/*/results.jsonl"):
-            drop_later_lines(
-                results, progress.samples_seen, lambda line: line["checkpoint"]["samples_seen"]
-            )
-    return progress
 
 
 @contextmanager

@@ -208,8 +208,10 @@ class RunTrainer:
         restore_optimizer(self.optimizer, self._names, flat)
         self._nonfinite = flat["nonfinite"].to(self.accelerator.device)
         if self.accelerator.scaler is not None:
+            scale, growth = flat["loss_scale"].tolist()
+            state = {"scale": scale, "_growth_tracker": int(growth)}
             self.accelerator.scaler.load_state_dict(
-                {**self.accelerator.scaler.state_dict(), "scale": float(flat["loss_scale"])}
+                {**self.accelerator.scaler.state_dict(), **state}
             )
 
     def _flat(self, *, with_optimizer: bool = True) -> Flat:
@@ -221,15 +223,17 @@ class RunTrainer:
         if self.averaged is not None:
             flat |= {f"ema.{name}": value for name, value in self.averaged.state_dict().items()}
         if self.accelerator.scaler is not None:
-            flat["loss_scale"] = torch.tensor(self.accelerator.scaler.get_scale())
+            scaler = self.accelerator.scaler.state_dict()
+            flat["loss_scale"] = torch.tensor([scaler["scale"], float(scaler["_growth_tracker"])])
         return flat
 
-    def report(self, batch: Batch) -> None:
+    def report(self, batch: Batch, progress: Progress) -> None:
         """List the unusable samples of all ranks in `problems.jsonl`."""
         problems = [p for part in gather_objects(batch["problems"]) for p in part]
         if not self.accelerator.is_main_process:
             return
         with open(Path(self.config.run) / "problems.jsonl", "a", encoding="utf-8") as file:
             for problem in problems:
-                file.write(json.dumps(asdict(problem)) + "\n")
+                line = {"samples_seen": progress.samples_seen, **asdict(problem)}
+                file.write(json.dumps(line) + "\n")
                 self.say(f"replaced {problem.key} of {problem.shard}: {problem.reason}")

@@ -13,16 +13,40 @@ from training.accumulate import backward_in_passes
 from training.step import TrainStep
 from vlp.dist import rank, world_size
 from vlp.model import ModelConfig, build_model
+from vlp.objectives import Objective
+from vlp.signals import Signals
 from vlp.sources import Gather
 
 BATCH = 12  # divisible by 1, 2 and 3 ranks
 
 
-def objectives() -> dict[str, vlp.objectives.Objective]:
-    """Every exported objective with its defaults, and the options that change how rows interact."""
+class Alignment(Objective):
+    """A user's objective that looks at single rows and trains a parameter of its own."""
+
+    scope = "sample"
+
+    def __init__(self) -> None:
+        super().__init__(weight=0.3)
+        self.stretch = torch.nn.Parameter(torch.tensor(1.5))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"image", "text"})
+
+    def forward(self, signals: Signals) -> torch.Tensor:
+        return (signals["image"] - self.stretch * signals["text"]).square().sum(dim=1).mean()
+
+
+def mixtures() -> dict[str, dict[str, Objective]]:
+    """Every exported objective with its defaults, with options, and beside another one."""
     names = [name for name in vlp.objectives.__all__ if name != "Objective"]
-    found = {name: getattr(vlp.objectives, name)() for name in names}
-    return {**found, "InfoNCE smoothed": vlp.objectives.InfoNCE(weight=0.7, label_smoothing=0.2)}
+    found = {name: {"it": getattr(vlp.objectives, name)()} for name in names}
+    smoothed = vlp.objectives.InfoNCE(weight=0.7, label_smoothing=0.2)
+    return {
+        **found,
+        "InfoNCE smoothed": {"it": smoothed},
+        "InfoNCE + rows": {"it": vlp.objectives.InfoNCE(), "rows": Alignment()},
+    }
 
 
 def signals() -> dict[str, torch.Tensor]:
@@ -43,9 +67,7 @@ def gradients(arch: str, name: str, micro_batch: int | None) -> dict[str, torch.
     """Every parameter's gradient, and the loss as `loss`."""
     torch.manual_seed(0)
     model = build_model(ModelConfig(arch=arch))
-    objective = objectives()[name]
-    sources = [Gather()] if objective.needs & Gather.provides else []
-    step = TrainStep(model, sources, {"it": objective}, nullcontext)
+    step = TrainStep(model, [Gather()], mixtures()[name], nullcontext)
     if micro_batch is not None:
         total = backward_in_passes(step, signals(), micro_batch, lambda loss: loss)["total"]
     else:
@@ -65,7 +87,7 @@ def main(arch: str, output: str) -> None:
     dist.init_process_group("gloo")
     found = {
         (name, micro): gradients(arch, name, micro)
-        for name in objectives()
+        for name in mixtures()
         for micro in (None, 1, 3, 5)
     }
     if rank() == 0:

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from tests.contracts.gradients import objectives
+from tests.contracts.gradients import mixtures
 
 WORLDS = (1, 2, 3)
 MICRO = (None, 1, 3, 5)
@@ -41,7 +41,7 @@ def computed(tiny_arch, tmp_path_factory):
 
 @pytest.mark.parametrize("micro", MICRO)
 @pytest.mark.parametrize("world", WORLDS)
-@pytest.mark.parametrize("name", objectives())
+@pytest.mark.parametrize("name", mixtures())
 def test_gradients_do_not_depend_on_the_layout(computed, name, world, micro):
     reference = computed[1][(name, None)]
     found = computed[world][(name, micro)]

@@ -33,6 +33,7 @@ def write_recipe(path: Path, arch: str, shards: Path, **changes: object) -> Path
         "ema": 0.9,
         "log": {"every": 12},
         "checkpoint": {"every": 36, "keep": 3},
+        "eval": {"every": 96, "tasks": {"own": {"task": "retrieval", "data": "@tiny"}}},
         **changes,
     }
     path.write_text(yaml.safe_dump(recipe))
@@ -63,18 +64,19 @@ def train(recipe: Path, *options: str, processes: int = 1) -> subprocess.Complet
 
 
 def train_until(recipe: Path, ready, *options: str, number: int = signal.SIGKILL) -> int:
-    """Start, send a signal as soon as `ready()` holds, and return the exit status."""
+    """Start, send the process group a signal as soon as `ready()` holds; the exit status."""
     process = subprocess.Popen(
         command(recipe, *options),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     while process.poll() is None and not ready():
         time.sleep(0.0005)
     if process.poll() is None:
-        process.send_signal(number)
+        os.killpg(process.pid, number)
     return process.wait(60)
 
 
@@ -83,6 +85,13 @@ def metrics(run: Path) -> list[dict[str, float]]:
     names = ("samples_seen", "step", "loss", "loss/contrastive", "grad_norm", "lr", "scale")
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [{name: json.loads(line)[name] for name in names} for line in lines]
+
+
+def results(run: Path) -> list[tuple[int, dict[str, float]]]:
+    """Samples seen and scores of every evaluation."""
+    lines = (run / "eval" / "own" / "results.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return [(r["checkpoint"]["samples_seen"], r["metrics"]) for r in found]
 
 
 def checkpoints(run: Path) -> list[str]:

@@ -102,6 +102,17 @@ def first_picture(shards):
     return Source("x", SourceConfig(shards=str(shards))).read(0, 0).image
 
 
+def test_a_shard_that_was_cut_is_named_before_the_first_step(trained, tmp_path, shards):
+    cut = tmp_path / "cut"
+    shutil.copytree(shards, cut)
+    path = cut / "00001.tar"
+    path.write_bytes(path.read_bytes()[:5000])
+    status, said = trained(source=cut)
+    assert status == 2
+    assert "00001.tar has 5000 bytes but was indexed with" in said.err
+    assert "Traceback" not in said.err
+
+
 def test_too_many_unusable_samples_stop_the_run_with_the_list(trained, tmp_path):
     make_shards(tmp_path / "s", [6])
     from vlp.data.source import Source, SourceConfig
@@ -131,7 +142,8 @@ def test_gradients_that_are_not_finite_stop_before_a_checkpoint_is_overwritten(t
         assert state["nonfinite"] < 3
 
 
-def test_a_disk_that_is_full_while_saving(tmp_path, tiny_arch, shards):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_disk_that_is_full_while_saving(tmp_path, tiny_arch, shards, processes):
     recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, shards)
     run = tmp_path / "run"
     good = train(recipe, "--samples", "36", "--schedule.warmup", "24")
@@ -140,7 +152,7 @@ def test_a_disk_that_is_full_while_saving(tmp_path, tiny_arch, shards):
 
     limit = 1 << 20  # bytes a file may have: the process is told so as by a full disk
     done = subprocess.run(
-        command(recipe, "--resume", "override"),
+        command(recipe, "--resume", "override", processes=processes),
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -150,7 +162,10 @@ def test_a_disk_that_is_full_while_saving(tmp_path, tiny_arch, shards):
     assert done.returncode == 1
     assert "error: checkpoint" in done.stderr
     assert "was not saved" in done.stderr
-    assert "Traceback" not in done.stderr
+    if processes == 2:
+        assert "error: another rank failed, see there" in done.stderr
+    else:
+        assert "Traceback" not in done.stderr  # the launcher of several prints one of its own
     assert checkpoints(run) == ["step-000000003"]
     assert not any(run.glob("checkpoints/.*"))
     healed = train(recipe)

@@ -1,5 +1,6 @@
 """Recipes and the command line: what is accepted, and what is answered to mistakes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,12 @@ def test_every_recipe_parses_and_says_how_to_run_it_and_what_to_expect(path, mon
     text = "\n".join(comments)
     assert f"training/recipes/{path.name}" in text
     assert "-m training.train" in text
-    assert "Expected:" in text
+    assert re.search(r"Expected: [^\n]*\d", text), "the result, with numbers"
+
+
+def test_every_recipe_that_the_readme_names_exists():
+    named = set(re.findall(r"`(\w+\.yaml)`", (ROOT / "README.md").read_text()))
+    assert named - {"config.yaml"} == {path.name for path in RECIPES}
 
 
 def test_the_resolved_recipe_reads_back_as_itself(recipe, tmp_path):

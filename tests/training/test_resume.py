@@ -2,13 +2,15 @@
 
 import random
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.runs import checkpoints, metrics, train, train_until, write_recipe
+from tests.training.runs import checkpoints, metrics, results, train, train_until, write_recipe
+from vlp.data.index import write_index
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def assert_equal(run: Path, whole: Path) -> None:
     assert metrics(run) == metrics(whole)
+    assert results(run) == results(whole)
     ours, theirs = weights(run), weights(whole)
     assert ours.keys() == theirs.keys()
     for name in theirs:
@@ -42,6 +45,7 @@ def lines(run: Path) -> int:
 def test_the_run_is_complete(whole):
     assert [m["samples_seen"] for m in metrics(whole)] == list(range(12, 300, 12))
     assert checkpoints(whole) == ["step-000000018", "step-000000021", "step-000000024"]
+    assert [seen for seen, _ in results(whole)] == [96, 192, 288]
     assert metrics(whole)[0]["lr"] == pytest.approx(1e-3 * 12 / 48)
 
 
@@ -68,12 +72,14 @@ def test_killed_during_a_save(tmp_path, tiny_arch, shards, whole):
     assert not any(run.glob("checkpoints/.*"))
 
 
-def test_a_signal_saves_and_exits_with_a_status_of_its_own(tmp_path, tiny_arch, shards, whole):
-    import signal
-
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_saves_and_exits_with_a_status_of_its_own(
+    tmp_path, tiny_arch, shards, whole, number
+):
     recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, shards)
     run = tmp_path / "run"
-    status = train_until(recipe, lambda: lines(run) >= 5, number=signal.SIGTERM)
+    options = ("--data.workers", "1")
+    status = train_until(recipe, lambda: lines(run) >= 5, *options, number=number)
     assert status == 75
     stopped_at = metrics(run)[-1]["step"]
     assert checkpoints(run)[-1] == f"step-{stopped_at:09d}"
@@ -115,6 +121,39 @@ def test_a_finished_run_has_nothing_to_do(tmp_path, tiny_arch, shards, whole):
     done = train(recipe)
     assert done.returncode == 0, done.stderr
     assert_equal(run, whole)
+
+
+def test_changed_data_are_noticed(tmp_path, tiny_arch, shards, whole):
+    grown = tmp_path / "grown"
+    shutil.copytree(shards, grown)
+    recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, grown)
+    started = train_until(recipe, lambda: bool(checkpoints(tmp_path / "run")))
+    assert started != 0
+    shutil.copy(grown / "00002.tar", grown / "00003.tar")
+    write_index(grown / "00003.tar")
+    done = train(recipe)
+    assert done.returncode == 2
+    assert "are not those that the run began with" in done.stderr
+
+
+def test_another_batch_is_refused_even_as_an_override(tmp_path, tiny_arch, shards, whole):
+    recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, shards)
+    shutil.copytree(whole, tmp_path / "run")
+    done = train(recipe, "--batch", "24", "--resume", "override")
+    assert done.returncode == 2
+    assert "batch: 12 -> 24" in done.stderr
+
+
+def test_an_override_that_does_not_fit_leaves_the_run_as_it_was(tmp_path, tiny_arch, shards, whole):
+    recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, shards)
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = (run / "config.yaml").read_bytes()
+    done = train(recipe, "--model.context_length", "12", "--resume", "override")
+    assert done.returncode == 2
+    assert "positional_embedding has shape (16, 16), in this run (12, 16)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (run / "config.yaml").read_bytes() == before
 
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path, tiny_arch, shards, whole):

@@ -3,8 +3,12 @@
 Everything random is keyed by (seed, epoch, sample), so a batch depends on its number alone.
 """
 
+import hashlib
+import json
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -96,6 +100,15 @@ class PairDataset(Dataset[Batch]):
         self.pipeline = pipeline
         self.rows = rows  # of the global batch, this rank's [start, stop)
 
+    @property
+    def digest(self) -> str:
+        """sha256 of what the order is made of: the sources, their shards and how long these are."""
+        made_of = [
+            [source.name, [Path(shard).name for shard in source.shards], source.lengths]
+            for source in self.sources
+        ]
+        return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+
     def __getitem__(self, k: int) -> Batch:
         problems: list[Problem] = []
         samples = [self._sample(place, problems) for place in self.order.places(k, *self.rows)]
@@ -133,6 +146,15 @@ class PairDataset(Dataset[Batch]):
         )
 
 
+def _leave_signals_to_the_trainer(_: int) -> None:
+    """Schedulers and Ctrl-C signal a whole process group; the trainer needs its loader to save.
+
+    A worker ends when its parent does, whatever way that went.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def batches(
     dataset: PairDataset, start: int, stop: int, *, workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
@@ -144,6 +166,7 @@ def batches(
         sampler=range(start, stop),
         num_workers=workers,
         pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_trainer,
         **options,
     )
     return iter(loader)

@@ -3,7 +3,7 @@
 import glob
 import json
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,7 @@ class RawSample:
         """All captions of the source, the original first, then rewrites."""
         try:
             own = _captions(self.members)
-        except (UnicodeDecodeError, ValueError, AttributeError) as error:
+        except ValueError as error:  # also bad UTF-8 and bad JSON
             raise UnusableSampleError(f"caption: {error}") from None
         if not own:
             raise UnusableSampleError("empty caption")
@@ -68,11 +68,12 @@ class RawSample:
 
 
 def _captions(members: Mapping[str, bytes]) -> list[str]:
-    captions: Any = None
-    if "json" in members:
-        captions = json.loads(members["json"]).get("captions")
+    record = json.loads(members["json"]) if "json" in members else {}
+    captions = record.get("captions") if isinstance(record, dict) else None
     if not captions:
         captions = [members["txt"].decode("utf-8")] if "txt" in members else []
+    if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
+        raise ValueError(f"`captions` of its .json must be a list of texts, not {captions!r:.80}")
     return [caption for caption in captions if caption.strip()]
 
 
@@ -156,7 +157,10 @@ def _read_rewrites(shard: str) -> dict[tuple[str, str], list[str]]:
     table = pq.read_table(
         sidecar_path(shard, "rewrites"), columns=["key", "src_sha256", "texts"]
     ).to_pylist()
-    return {(row["key"], row["src_sha256"]): row["texts"] for row in table}
+    return {
+        (row["key"], row["src_sha256"]): [text for text in row["texts"] or [] if text]
+        for row in table
+    }
 
 
 def expand_shards(name: str, shards: str | Sequence[str]) -> list[str]:
@@ -183,11 +187,7 @@ def expand_shards(name: str, shards: str | Sequence[str]) -> list[str]:
             f"{field_name}: {len(missing)} of {len(found)} shards are missing, "
             f"the first is {missing[0]}"
         )
-    repeated = (
-        sorted({path for path in found if found.count(path) > 1})
-        if len(set(found)) < len(found)
-        else []
-    )
+    repeated = [path for path, times in Counter(found).items() if times > 1]
     if repeated:
         raise ValueError(f"{field_name}: {repeated[0]} is listed more than once")
     return found

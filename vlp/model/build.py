@@ -15,9 +15,10 @@ from torch import nn
 
 from vlp.model.towers import Description, DualEncoder
 from vlp.model.weights import load_weights
-from vlp.published import CONFIG_FILE
+from vlp.published import CARD_FILE, CONFIG_FILE, find_published
 
 log = logging.getLogger(__name__)
+PREPROCESSING_OF_TAG = ("mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,10 @@ def build_model(config: ModelConfig) -> DualEncoder:
             do not fit.
     """
     model_cfg, preprocess_cfg = read_arch(config.arch)
-    preprocess_cfg |= _pretrained_preprocessing(config)
+    tag = open_clip.get_pretrained_cfg(config.arch.replace("/", "-"), config.weights or "")
+    preprocess_cfg |= {key: tag[key] for key in PREPROCESSING_OF_TAG if key in tag}
+    if tag:  # the activation belongs to the weights: with the other one every feature is wrong
+        model_cfg["quick_gelu"] = bool(tag.get("quick_gelu", False))
     clip, model_cfg, preprocess_cfg = instantiate(model_cfg, preprocess_cfg, config)
     description = Description(
         name=config.arch,
@@ -48,6 +52,7 @@ def build_model(config: ModelConfig) -> DualEncoder:
     )
     model = DualEncoder(clip, description)
     if config.weights is not None:
+        check_activation(config.weights, description.act)
         load_weights(model.clip, config.arch, config.weights)
     return model
 
@@ -72,6 +77,8 @@ def read_arch(arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f"model.arch: there is no file {arch}") from None
     except ValueError as error:
         raise ValueError(f"model.arch: {arch} is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"model.arch: {arch} is no JSON object")
     model_cfg = content.get("model_cfg", content)
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - model_cfg.keys()
     if missing:
@@ -79,11 +86,22 @@ def read_arch(arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return model_cfg, content.get("preprocess_cfg", {})
 
 
-def _pretrained_preprocessing(config: ModelConfig) -> dict[str, Any]:
-    """Mean, standard deviation and interpolation that belong to an open_clip pretrained tag."""
-    tag = open_clip.get_pretrained_cfg(config.arch, config.weights or "")
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    return {key: tag[key] for key in keys if key in tag}
+def check_activation(weights: str, act: str) -> None:
+    """Refuse weights of a published model that were trained with another activation.
+
+    Raises:
+        ValueError: the configuration has another one than the model's card.
+    """
+    if not Path(weights).expanduser().is_dir():
+        return
+    card = find_published(Path(weights).expanduser()) / CARD_FILE
+    if card.is_file():
+        trained = json.loads(card.read_text(encoding="utf-8")).get("act")
+        if trained != act:
+            raise ValueError(
+                f"model.weights {weights} was trained with {trained}, but model.arch has {act}: "
+                "every feature would be wrong"
+            )
 
 
 @contextmanager

@@ -107,5 +107,5 @@ class DualEncoder(nn.Module):
     def compile_towers(self) -> None:
         """Compile both towers in place; parameter names stay as they are."""
         self.clip.visual.compile()
-        text = self.clip.transformer if hasattr(self.clip, "transformer") else self.clip.text
-        text.compile()
+        text = getattr(self.clip, "text", self.clip)  # both classes name the parts alike
+        (text if self.trimmer is None else text.transformer).compile()

@@ -16,6 +16,7 @@ from open_clip.model import (
     resize_text_pos_embed,
 )
 from open_clip.pretrained import download_pretrained
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vlp.published import WEIGHTS_FILE, find_published
@@ -58,7 +59,14 @@ def load_weights(clip: nn.Module, arch: str, weights: str) -> None:
     path = resolve_weights(arch, weights)
     try:
         state: dict[str, Tensor] = load_state_dict(str(path), weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        SafetensorError,
+    ) as error:
         raise ValueError(f"model.weights: {path} cannot be read: {error}") from error
     own = clip.state_dict()
     state = _fit(clip, own, state)
