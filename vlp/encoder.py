@@ -153,5 +153,5 @@ def load(
         model.to(device).eval(), tokenizer, precision=precision or "fp32", path=description["path"]
     )
     if card is not None:
-        card.check(encoder.fingerprint, model.description)
+        card.check(encoder.fingerprint)
     return encoder

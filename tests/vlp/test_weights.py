@@ -77,6 +77,13 @@ def test_a_pickle_that_runs_code_is_refused(tiny_arch, tmp_path):
         build_model(ModelConfig(arch=tiny_arch, weights=str(path)))
 
 
+def test_a_pretrained_tag_brings_its_activation(monkeypatch):
+    # the weights themselves cannot be had without a network; only their loading is left out
+    monkeypatch.setattr("vlp.model.build.load_weights", lambda *_: None)
+    assert build_model(ModelConfig(arch="RN50", weights="openai")).description.act == "quick_gelu"
+    assert build_model(ModelConfig(arch="RN50", weights="cc12m")).description.act == "gelu"
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -119,7 +126,7 @@ def test_an_activation_other_than_the_trained_one_is_refused(published):
     config = json.loads(path.read_text())
     config["model_cfg"]["quick_gelu"] = True
     path.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"was trained with gelu, but its .* says quick_gelu"):
+    with pytest.raises(ValueError, match=r"was trained with gelu, but model.arch has quick_gelu"):
         vlp.load(published)
 
 
