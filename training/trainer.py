@@ -92,7 +92,12 @@ class RunTrainer:
         if self.averaged is not None:
             self.averaged.update_parameters(self.step_module.model)
         scale = self.step_module.model.scale.detach()
-        return {**losses, "grad_norm": norm, "scale": scale, "lr": torch.tensor(lr)}
+        return {
+            **losses,
+            "grad_norm": norm,
+            "scale": scale,
+            "lr": torch.tensor(lr, dtype=torch.float64),
+        }
 
     def _to_device(self, batch: Batch) -> Signals:
         device = self.accelerator.device
