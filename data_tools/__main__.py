@@ -1,11 +1,13 @@
 """`python -m data_tools COMMAND`: make, index and inspect shards."""
 
+import inspect
+import io
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
-import docstring_parser
 from jsonargparse import ArgumentParser
 
 from data_tools.build import Build, build
@@ -22,6 +24,9 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
 
 def main() -> int:
     """Run the command line; the exit code is 2 for input that cannot be used, 1 for a failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     choice = _parser().parse_args()
     options, command = COMMANDS[choice.subcommand]
     try:
@@ -51,9 +56,8 @@ def _parser() -> ArgumentParser:
 
 def _command_parser(options: type[Any]) -> ArgumentParser:
     """The options of a dataclass, with dashes in their names; a list is what stands alone."""
-    text = docstring_parser.parse(options.__doc__ or "")
-    about = {item.arg_name: item.description for item in text.params}
-    parser = ArgumentParser(description=text.short_description)
+    summary, about = _described(options)
+    parser = ArgumentParser(description=summary)
     hints = get_type_hints(options)
     for field in fields(options):
         flag = "--" + field.name.replace("_", "-")
@@ -69,6 +73,13 @@ def _command_parser(options: type[Any]) -> ArgumentParser:
                 flag, type=hint, required=required, help=about[field.name], **keywords
             )
     return parser
+
+
+def _described(options: type[Any]) -> tuple[str, dict[str, str]]:
+    """The first line of a class's docstring, and what its `Args` say of each field."""
+    text, _, arguments = inspect.cleandoc(options.__doc__ or "").partition("\nArgs:\n")
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
+    return text.partition("\n")[0], {name: " ".join(about.split()) for name, about in entries}
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ ROOT/test/nshards.txt, ROOT/test/0.tar       s0000000.png, s0000000.cls, ...
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
-from vlp.data.files import replace_atomically
+from vlp.data.files import replace_atomically, write_text
 from vlp.data.tar import write_tar
 
 
@@ -25,7 +24,7 @@ def write_classification_set(
         samples: PNG bytes and zero-based label of each picture.
     """
     write_class_files(root, classnames, templates)
-    replace_atomically(root / "test" / "nshards.txt", partial(_write_text, "1\n"))
+    write_text(root / "test" / "nshards.txt", "1\n")
     count = 0
 
     def members() -> Iterable[tuple[str, Mapping[str, bytes]]]:
@@ -44,9 +43,4 @@ def write_class_files(root: Path, classnames: Sequence[str], templates: Sequence
         ("classnames.txt", classnames),
         ("zeroshot_classification_templates.txt", templates),
     ):
-        text = "".join(f"{line}\n" for line in lines)
-        replace_atomically(root / name, partial(_write_text, text))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+        write_text(root / name, "".join(f"{line}\n" for line in lines))

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from data_tools.collection import Collection, FileReader, Picture, with_captions
 from data_tools.errors import InputError
 from data_tools.progress import watched
+from vlp.data.files import is_text
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SPLIT_FOLDERS = ("train", "val", "valid", "validation", "dev", "test")
@@ -27,29 +28,74 @@ def read_folder(folder: Path, templates: tuple[str, ...]) -> Collection:
     pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
     texts = {file.with_suffix("") for file in files if file.suffix.lower() == ".txt"}
     depths = {len(file.parts) for file in pictures}
-    captioned = sum(file.with_suffix("") in texts for file in pictures)
-    saw = f"--input {folder}: {len(pictures):,} pictures, {captioned:,} of them with a .txt"
-    if captioned:
+    with_text = [file for file in pictures if file.with_suffix("") in texts]
+    if with_text and not (min(depths) > 1 and 2 * len(with_text) < len(pictures)):
         return _captioned(folder, files, pictures, texts)
-    if not pictures or min(depths) < 2:
+    if with_text:
+        raise InputError(
+            f"--input {folder}: {len(with_text):,} of {len(pictures):,} pictures have a .txt, "
+            f"{with_text[0]} for one, the others only a folder; move those .txt away for class "
+            "folders, or the pictures without one for captions"
+        )
+    if max(depths, default=1) < 2:
         tars = sum(file.suffix.lower() == ".tar" for file in files)
         hint = "; for tars that exist already: python -m data_tools index FOLDER" if tars else ""
         raise InputError(
-            f"{saw}, {tars} tars, {len(files) - len(pictures) - tars} other files; expected "
-            "pictures with .txt captions of the same name, a folder for each class, or a table "
-            f"with paths and captions{hint}"
+            f"--input {folder}: {len(pictures):,} pictures, 0 of them with a .txt, {tars} tars, "
+            f"{len(files) - len(pictures) - tars} other files; expected pictures with .txt "
+            "captions of the same name, a folder for each class, or a table with paths and "
+            f"captions{hint}"
         )
-    if min(depths) >= 3 and {file.parts[0] for file in pictures} <= set(SPLIT_FOLDERS):
-        return _classes(folder, pictures, 1, templates)
-    return _classes(folder, pictures, 0, templates)
+    collection = _classes(folder, pictures, _class_level(folder, pictures), templates)
+    ignored = f" (ignored: {len(files) - len(pictures):,} other files)"
+    return replace(collection, kind=collection.kind + ignored)
+
+
+def _class_level(folder: Path, pictures: list[PurePosixPath]) -> int:
+    """0 for CLASS/PICTURE, 1 for SPLIT/CLASS/PICTURE.
+
+    Raises:
+        InputError: some pictures lie this way and some another.
+    """
+    beside = [file for file in pictures if len(file.parts) == 1]
+    if beside:
+        raise InputError(
+            f"--input {folder}: {beside[0]} lies beside the class folders; it has no class"
+        )
+    split = [len(file.parts) > 2 and file.parts[0] in SPLIT_FOLDERS for file in pictures]
+    if any(split) and not all(split):
+        few_outside = 2 * sum(split) >= len(split)
+        odd = pictures[split.index(not few_outside)]
+        raise InputError(
+            f"--input {folder}: {sum(split):,} of {len(split):,} pictures lie in SPLIT/CLASS/ "
+            f"({', '.join(SPLIT_FOLDERS)}), {odd} {'does not' if few_outside else 'for one'}; "
+            "move it, as its class cannot be told"
+        )
+    return int(all(split))
 
 
 def _files(folder: Path) -> Iterator[PurePosixPath]:
-    """Visible files below a folder, relative to it, in no particular order."""
-    for root, folders, names in watched(os.walk(folder), "listing the folder", "folders"):
+    """Visible files below a folder, relative to it, in no particular order; links are followed.
+
+    Raises:
+        OSError: a folder that cannot be listed.
+        InputError: a link that leads back to a folder above it.
+    """
+    above: dict[str, tuple[str, ...]] = {}  # folder -> the real paths of those around it
+    walk = os.walk(folder, onerror=_give_up, followlinks=True)
+    for root, folders, names in watched(walk, "listing the folder", "folders"):
+        around = above.pop(root, ())
+        real = os.path.realpath(root)
+        if real in around:
+            raise InputError(f"--input {root}: a link back to {real}, which holds it; remove it")
         folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
+        above |= {os.path.join(root, name): (*around, real) for name in folders}
         inside = PurePosixPath(Path(root).relative_to(folder))
         yield from (inside / name for name in names if name[0] != ".")
+
+
+def _give_up(error: OSError) -> None:
+    raise error
 
 
 def _captioned(
@@ -62,10 +108,11 @@ def _captioned(
         _with_sidecar(folder, file, file.with_suffix("") in texts)
         for file in watched(pictures, "reading captions", "files")
     ]
-    others = len(files) - len(pictures) - len(texts)
+    captioned = sum(file.with_suffix("") in texts for file in pictures)
+    others = sum(file.suffix.lower() != ".txt" for file in files) - len(pictures)
     alone = len(texts - {file.with_suffix("") for file in pictures})
     kind = (
-        f"folder {folder}: {len(pictures):,} pictures with .txt captions "
+        f"folder {folder}: {captioned:,} of {len(pictures):,} pictures have a .txt caption "
         f"(ignored: {alone:,} .txt without a picture, {others:,} other files)"
     )
     return Collection(kind=kind, splits={"": found}, reader=FileReader(folder=folder.resolve()))
@@ -90,6 +137,9 @@ def _classes(
 ) -> Collection:
     """Class folders; at level 1 a split folder lies above each of them."""
     folders = sorted({file.parts[level] for file in pictures})
+    for name in folders:
+        if not is_text(name):
+            raise InputError(f"--input {folder}: the class folder {name!r} is not UTF-8; rename it")
     classnames = tuple(name.replace("_", " ") for name in folders)
     captions = [[line.replace("{c}", name) for line in templates] for name in classnames]
     splits: dict[str, list[Picture]] = {}

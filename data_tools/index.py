@@ -1,5 +1,7 @@
 """`index`: index sidecars for tars that something else wrote."""
 
+import glob
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ import braceexpand
 from data_tools.errors import InputError, RunError
 from data_tools.executor import run_jobs, worker_count
 from data_tools.progress import bar
+from vlp.data.files import is_text
 from vlp.data.index import write_index
 from vlp.data.tar import DamagedShardError
 
@@ -19,7 +22,8 @@ class Index:
     """Write the index that training reads beside tars that exist already.
 
     Args:
-        shards: tars, folders of tars, or patterns such as 'data/{00000..00099}.tar'.
+        shards: tars, folders of tars, or patterns such as 'data/{00000..00099}.tar' and
+            'data/*.tar'.
         workers: processes; 0 is one for each core.
     """
 
@@ -63,7 +67,7 @@ def index(options: Index) -> None:
 
 
 def find_shards(patterns: Sequence[str]) -> list[Path]:
-    """The tars that folders, brace patterns and names stand for, each once, in the order given.
+    """The tars that folders, patterns and names stand for, each once, in the order given.
 
     Raises:
         InputError: a pattern that matches nothing, or is none.
@@ -74,8 +78,10 @@ def find_shards(patterns: Sequence[str]) -> list[Path]:
             names = list(braceexpand.braceexpand(pattern))
         except ValueError as error:
             raise InputError(f"{pattern}: {error}") from None
-        for path in map(Path, names):
-            found |= dict.fromkeys(_tars(path))
+        for name in names:
+            paths = [name] if os.path.lexists(name) else sorted(glob.glob(name)) or [name]
+            for path in map(Path, paths):
+                found |= dict.fromkeys(_tars(path))
     return list(found)
 
 
@@ -92,8 +98,12 @@ def _tars(path: Path) -> list[Path]:
 
 
 def _index_one(shard: Path) -> _Outcome:
+    if not is_text(str(shard)):  # the parquet writer takes no such path
+        return _Outcome(error=f"{str(shard)!r}: the path is not UTF-8; rename it")
     try:
         samples = write_index(shard)
     except DamagedShardError as error:
         return _Outcome(error=str(error))
+    except OSError as error:
+        return _Outcome(error=f"{shard}: {error.strerror or error}")
     return _Outcome(samples)

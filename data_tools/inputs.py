@@ -1,6 +1,8 @@
 """Recognises what an input is (a table, a folder with captions, class folders) and reads it."""
 
 import math
+import os
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from data_tools.errors import InputError
 from data_tools.folders import read_folder
 from data_tools.progress import watched
 from data_tools.tables import SUFFIXES, Row, read_rows
+from vlp.data.files import is_text
 
 UNASSIGNED = "unassigned"  # the split of rows whose split value is empty
 _RESERVED_FOLDERS = ("annotations", "classification")
@@ -22,6 +25,13 @@ class Columns:
     image: str = "image"
     caption: str = "caption"
     split: str | None = None
+
+    def __post_init__(self) -> None:
+        named: dict[str, str] = {}
+        for field, column in vars(self).items():
+            if column is not None and column in named:
+                raise InputError(f"--{field}-column {column}: is --{named[column]}-column already")
+            named[column] = field
 
 
 def read_input(path: Path, columns: Columns, templates: tuple[str, ...]) -> Collection:
@@ -57,6 +67,7 @@ def _read(path: Path, columns: Columns, templates: tuple[str, ...]) -> Collectio
 class _Gathered:
     """The rows of one picture, collected."""
 
+    source: str
     split: str
     place: str
     captions: list[str]
@@ -64,38 +75,50 @@ class _Gathered:
 
 
 def _read_table(path: Path, columns: Columns) -> Collection:
-    pictures: dict[str, _Gathered] = {}
+    pictures: dict[str, _Gathered] = {}  # by the path itself: a file has many spellings
+    folder = path.parent.resolve()
     rows = 0
-    for row in watched(read_rows(path), "reading the table", "rows"):
+    for row in watched(read_rows(path, set(vars(columns).values())), "reading the table", "rows"):
         rows += 1
-        _add_row(pictures, row, columns)
+        gathered = _read_row(row, columns)
+        known = pictures.setdefault(os.path.normpath(folder / gathered.source), gathered)
+        if known is not gathered:
+            _add(known, gathered)
     if not pictures:
         raise InputError(f"{path}: no rows")
     splits: dict[str, list[Picture]] = {}
-    for source, gathered in pictures.items():
-        picture = Picture(source=source, extra=_merge(gathered.extras))
+    for gathered in pictures.values():
+        picture = Picture(source=gathered.source, extra=_merge(gathered.extras))
         splits.setdefault(gathered.split, []).append(with_captions(picture, gathered.captions))
     kind = f"table {path}: {rows:,} rows, {len(pictures):,} pictures"
-    return Collection(kind=kind, splits=splits, reader=FileReader(folder=path.parent.resolve()))
+    return Collection(kind=kind, splits=splits, reader=FileReader(folder=folder))
 
 
-def _add_row(pictures: dict[str, _Gathered], row: Row, columns: Columns) -> None:
+def _read_row(row: Row, columns: Columns) -> _Gathered:
     values = dict(row.values)
     source = _take(values, columns.image, "--image-column", row)
     if not isinstance(source, str) or not source.strip():
-        raise InputError(f"{row.place}: column {columns.image!r} holds {source!r}, not a path")
+        shown = reprlib.repr(source)
+        raise InputError(f"{row.place}: column {columns.image!r} holds {shown}, not a path")
     captions = _texts(_take(values, columns.caption, "--caption-column", row), columns, row)
     split = ""
     if columns.split is not None:
         split = _split_name(_take(values, columns.split, "--split-column", row), columns, row)
-    gathered = pictures.setdefault(source, _Gathered(split, row.place, [], []))
-    if gathered.split != split:
+    try:
+        extra = {name: _plain(value) for name, value in values.items()}
+    except RecursionError:
+        raise InputError(f"{row.place}: a value is nested too deeply") from None
+    return _Gathered(source, split, row.place, captions, [extra])
+
+
+def _add(known: _Gathered, other: _Gathered) -> None:
+    if known.split != other.split:
         raise InputError(
-            f"{row.place}: {source} is in split {split!r}, but {gathered.place} puts it in "
-            f"{gathered.split!r}; a picture belongs to one split"
+            f"{other.place}: {other.source} is in split {other.split!r}, but {known.place} puts it "
+            f"in {known.split!r}; a picture belongs to one split"
         )
-    gathered.captions.extend(captions)
-    gathered.extras.append(values)
+    known.captions.extend(other.captions)
+    known.extras.extend(other.extras)
 
 
 def _take(values: dict[str, Any], column: str, option: str, row: Row) -> object:
@@ -112,7 +135,7 @@ def _texts(value: object, columns: Columns, row: Row) -> list[str]:
     for text in value if isinstance(value, list) else [value]:
         if text is not None and not isinstance(text, str):
             raise InputError(
-                f"{row.place}: column {columns.caption!r} holds {text!r} "
+                f"{row.place}: column {columns.caption!r} holds {reprlib.repr(text)} "
                 f"({type(text).__name__}); expected a text or a list of texts"
             )
         texts.append(text or "")
@@ -120,8 +143,11 @@ def _texts(value: object, columns: Columns, row: Row) -> list[str]:
 
 
 def _split_name(value: object, columns: Columns, row: Row) -> str:
+    if not isinstance(value, str | int | float | None):
+        shown = reprlib.repr(value)
+        raise InputError(f"{row.place}: column {columns.split!r} holds {shown}, not a name")
     name = "" if value is None else str(value).strip()
-    unfit = "/" in name or "\\" in name or "\0" in name or name.startswith(".")
+    unfit = any(sign in name for sign in "/\\\0") or name.startswith(".") or not is_text(name)
     if unfit or name in _RESERVED_FOLDERS:
         raise InputError(
             f"{row.place}: column {columns.split!r} holds {name!r}, which cannot name a folder "
@@ -134,7 +160,7 @@ def _merge(extras: list[dict[str, Any]]) -> dict[str, Any]:
     """Further columns of a picture's rows: one value where all agree, otherwise a list by row."""
     merged: dict[str, Any] = {}
     for name in dict.fromkeys(name for extra in extras for name in extra):
-        values = [_plain(extra.get(name)) for extra in extras]
+        values = [extra.get(name) for extra in extras]
         merged[name] = values[0] if all(value == values[0] for value in values) else values
     return merged
 

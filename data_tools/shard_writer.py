@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from data_tools.collection import Picture, Reader
 from data_tools.pictures import StoredPicture, store
-from vlp.data.files import replace_atomically, write_json
+from vlp.data.files import encode, replace_atomically, write_json
 from vlp.data.images import UnreadableImageError
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar
@@ -91,9 +91,9 @@ def _samples(job: ShardJob, rows: list[dict[str, Any]]) -> Iterator[tuple[str, d
         key = f"{job.number:05d}{place:04d}"
         row: dict[str, Any] = {
             "key": key,
-            "url": picture.source.encode("utf-8", "backslashreplace").decode("utf-8"),
+            "url": encode(picture.source).decode(),
             "status": picture.status,
-            "error_message": picture.message,
+            "error_message": encode(picture.message).decode(),
             "caption": picture.captions[0] if picture.captions else "",
             "captions": list(picture.captions),
             "dropped_captions": picture.dropped_captions,
@@ -133,7 +133,7 @@ def _members(picture: Picture, row: dict[str, Any], stored: StoredPicture) -> di
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False, default=str)
     members = {
         stored.extension: stored.data,
-        "json": text.encode("utf-8", "backslashreplace"),
+        "json": encode(text),
         "txt": picture.captions[0].encode(),
     }
     if picture.label is not None:

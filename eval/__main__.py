@@ -1,5 +1,6 @@
 """`python -m eval run CHECKPOINT ...` and `python -m eval report RUN`."""
 
+import io
 import logging
 import os
 import sys
@@ -25,6 +26,9 @@ from vlp.published import find_published
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for a mistake of the user, said in one line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     given = _parser().parse_args(arguments)
     try:
         (run if given.command == "run" else report)(given[given.command])
@@ -101,24 +105,32 @@ def _progress(checkpoint: str) -> dict[str, int]:
     return {"step": card.step, "samples_seen": card.samples_seen} if card else {}
 
 
-def _checked_device(name: str | None) -> str | None:
-    """The name again, when this machine has such a device."""
+def _checked_device(name: str | None) -> str:
+    """The name of a device that this machine has; without one the GPU if there is one."""
+    counts = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "xpu": torch.xpu.device_count(),
+    }
     if name is None:
-        return None
+        return "cuda" if counts["cuda"] else "cpu"
     try:
-        kind = torch.device(name).type
+        device = torch.device(name)
+        there = (device.index or 0) < counts.get(device.type, 0)
     except RuntimeError:
-        raise ValueError(f"device {name!r}: choices are cpu, cuda, cuda:N, mps") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: no CUDA GPU is visible here; choices are cpu")
+        there = False
+    if not there:
+        choices = [kind + ":N" * (count > 1) for kind, count in counts.items() if count]
+        raise ValueError(f"device {name!r}: choices are {', '.join(choices)}")
     return name
 
 
-def _join_group(device: str | None) -> str | None:
+def _join_group(device: str) -> str:
     """Under a launcher, join its processes; the device that this one should use."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
-    return str(PartialState(cpu=device == "cpu").device)
+    return str(PartialState(cpu=torch.device(device).type == "cpu").device)
 
 
 if __name__ == "__main__":

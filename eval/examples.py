@@ -49,20 +49,27 @@ def load_predictions(path: Path) -> dict[str, Array]:
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            saved = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+    missing = [name for name in ("data", "data_sha", "limit", "split", "key") if name not in saved]
+    if missing:
+        raise ValueError(f"{path} cannot be read: it has no {', '.join(missing)}")
+    return saved
 
 
 def thumbnails(saved: Mapping[str, Array]) -> tuple[Callable[[int], str | None], str | None]:
     """Row of the predictions -> picture as a data URI, and why pictures are missing, if they are.
 
-    The pictures are read from the data set again, by key; one that is gone is left out.
+    The pictures are read from the data set again, by key, if it is the one that was evaluated.
     """
     try:
-        dataset = open_dataset(str(saved["data"]), str(saved["split"]))
+        dataset = open_dataset(str(saved["data"]), str(saved["split"]) or None)
     except (OSError, ValueError) as error:
-        return (lambda row: None), f"no pictures, as the data cannot be read: {error}"
+        return _no_picture, f"no pictures, as the data cannot be read: {error}"
+    dataset = dataset.limited(int(saved["limit"]) or None)
+    if dataset.fingerprint != str(saved["data_sha"]):
+        return _no_picture, "no pictures, as the data has changed since the evaluation"
     place = {key: position for position, key in enumerate(dataset.keys)}
     cache: dict[int, str | None] = {}
 
@@ -72,6 +79,10 @@ def thumbnails(saved: Mapping[str, Array]) -> tuple[Callable[[int], str | None],
         return cache[row]
 
     return thumbnail, None
+
+
+def _no_picture(_: int) -> None:
+    return None
 
 
 def text_to_image(

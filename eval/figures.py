@@ -32,6 +32,7 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": "#475569",
     "ytick.color": "#475569",
     "legend.frameon": False,
+    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
     "svg.hashsalt": "report",  # else the same run would give another file each time
 }
 WAYS = {"image_retrieval": "text → image", "text_retrieval": "image → text"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 
 from eval.datasets import EvalDataset
-from eval.datasets.dataset import read_lines
+from eval.datasets.dataset import read_classnames, read_lines
 from eval.spec import EvalSpec
 
 DEFAULT_TEMPLATE = "a photo of a {c}."
@@ -86,7 +86,8 @@ def _templates(dataset: EvalDataset, spec: EvalSpec) -> tuple[list[str], str]:
 
 
 def _required(path: str, option: str) -> list[str]:
-    lines = read_lines(Path(path).expanduser())
+    read = read_classnames if option == "classnames" else read_lines
+    lines = read(Path(path).expanduser())
     if lines is None:
         extra = f" (or `{PACKAGED}` for OpenAI's 80 templates)" if option == "templates" else ""
         raise FileNotFoundError(f"{option} {path}: there is no such file{extra}")

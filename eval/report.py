@@ -10,7 +10,7 @@ from tqdm import tqdm
 from eval import examples, figures
 from eval.results import versions
 from eval.run_folder import Benchmark, RunFolder, read_run
-from vlp.data.files import replace_atomically
+from vlp.data.files import write_text
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 _CARDS = {
@@ -38,7 +38,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     run = read_run(folder)
     output = output or folder / "report.html"
     html = render(run)
-    replace_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
+    write_text(output, html)
     return output
 
 
@@ -59,7 +59,8 @@ def render(run: RunFolder) -> str:
         curves=figures.training_curves(run.steps) if run.steps else [],
         sections=sections,
         config=run.config,
-        versions=run.benchmarks[-1].last.get("env", {}) if run.benchmarks else versions(),
+        trained_with=run.versions,
+        evaluated_with=run.benchmarks[-1].last.get("env", {}) if run.benchmarks else versions(),
         absent=absent,
     )
 
@@ -106,7 +107,7 @@ def _cards(benchmark: Benchmark) -> list[dict[str, Any]]:
     found = []
     for name, label in _CARDS.items():
         value = record["metrics"].get(name)
-        if value is not None:
+        if value is not None and name in benchmark.chance:
             interval = record.get("ci95", {}).get(name)
             chance = benchmark.chance[name]
             found.append(

@@ -19,7 +19,7 @@ import numpy as np
 
 from eval.datasets import EvalDataset
 from eval.interface import Encodes, TaskResult
-from vlp.data.files import replace_atomically, write_json
+from vlp.data.files import encode, replace_atomically, write_json
 
 SCHEMA = 1
 JSONL = "results.jsonl"
@@ -36,6 +36,7 @@ HEADLINES = (
     "text_retrieval_recall@10",
 )
 _NEEDED = {"dataset", "task", "split", "metrics", "n", "checkpoint"}
+_TABLES = ("metrics", "n", "checkpoint", "ci95", "protocol", "env")
 _PROTOCOL = (
     "templates_sha",
     "classnames_sha",
@@ -92,24 +93,23 @@ def versions() -> dict[str, str]:
     return {"vlp": version("vlp"), "python": platform.python_version(), **found}
 
 
-def write(output: Path, record: Mapping[str, Any], result: TaskResult, encoder: Encodes) -> Path:
-    """Add a result to a folder; returns the path of its own JSON file.
+def write(output: Path, record: Mapping[str, Any], result: TaskResult, encoder: Encodes) -> None:
+    """Add a result to a folder.
 
     The predictions of an earlier evaluation of the same task are replaced.
     """
     task = record["task"]
-    place = {"data": record["protocol"]["data"], "split": record["split"]}
-    arrays = {**result.predictions, **{name: np.array(value) for name, value in place.items()}}
+    protocol = record["protocol"]
+    place = {name: np.array(protocol[name] or 0) for name in ("data", "data_sha", "limit")}
+    arrays = {**result.predictions, **place, "split": np.array(record["split"] or "")}
 
     def write_arrays(path: Path) -> None:
         with open(path, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     replace_atomically(output / f"predictions-{task}.npz", write_arrays)
-    path = output / f"{_file_name(record, encoder)}.json"
-    write_json(path, record)
+    write_json(output / f"{_file_name(record, encoder)}.json", record)
     _append(output / JSONL, json.dumps(record, allow_nan=False, ensure_ascii=False))
-    return path
 
 
 def read(folder: Path) -> tuple[list[dict[str, Any]], int]:
@@ -123,14 +123,41 @@ def read(folder: Path) -> tuple[list[dict[str, Any]], int]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             torn += bool(line.strip())
             continue
-        if isinstance(record, dict) and record.keys() >= _NEEDED:
+        if _is_result(record):
             records.append(record)
         else:
             torn += 1
     return records, torn
+
+
+def _is_result(record: object) -> bool:
+    """Whether a line has what the report reads of it, in the types that it expects."""
+    if not isinstance(record, dict) or not record.keys() >= _NEEDED:
+        return False
+    tables = {name: record.get(name, {}) for name in _TABLES}
+    if not all(isinstance(table, dict) for table in tables.values()):
+        return False
+    numbers = [*tables["metrics"].values(), tables["checkpoint"].get("samples_seen")]
+    bounds = [pair for pair in tables["ci95"].values() if pair is not None]
+    n = tables["n"]
+    return (
+        all(isinstance(record[name], str) for name in ("dataset", "task"))
+        and all(value is None or _is_number(value) for value in numbers)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in bounds)
+        and all(_is_number(value) for pair in bounds for value in pair)
+        and _is_count(*([n["classes"]] if n.get("classes") else [n.get("images"), n.get("texts")]))
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_count(*values: object) -> bool:
+    return all(isinstance(value, int) and value > 0 for value in values)
 
 
 def _append(path: Path, line: str) -> None:
@@ -140,7 +167,7 @@ def _append(path: Path, line: str) -> None:
             file.seek(end - 1)
             if file.read(1) != b"\n":
                 file.write(b"\n")  # the last line was torn: it must not swallow this one
-        file.write(line.encode() + b"\n")
+        file.write(encode(line) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -152,7 +179,7 @@ def _file_name(record: Mapping[str, Any], encoder: Encodes) -> str:
     step = record["checkpoint"]["step"]
     which = f"step-{step:09d}_{digest}" if isinstance(step, int) else digest
     parts = (record["dataset"], record["split"], record["task"], which)
-    return re.sub(r"[^\w.@+-]+", "-", "_".join(str(part) for part in parts))
+    return re.sub(r"[^\w.@+-]+", "-", "_".join(part for part in parts if part))
 
 
 def _without_nan(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
@@ -167,10 +194,11 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
 
 def summary(record: Mapping[str, Any]) -> str:
     """A few lines for the terminal: each headline metric with its interval, then the counts."""
-    lines = [f"{record['dataset']} / {record['split']} / {record['task']}"]
+    parts = (record["dataset"], record["split"], record["task"])
+    lines = [" / ".join(str(part) for part in parts if part)]
     for name in HEADLINES:
-        if name in record["metrics"]:
-            interval = record["ci95"].get(name)
+        if record["metrics"].get(name) is not None:
+            interval = record.get("ci95", {}).get(name)
             spread = f"  [{interval[0]:7.2%}, {interval[1]:7.2%}]" if interval else ""
             lines.append(f"  {name:28} {record['metrics'][name]:7.2%}{spread}")
     counts = ", ".join(f"{k} {v}" for k, v in record["n"].items() if v is not None)

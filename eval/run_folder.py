@@ -1,16 +1,24 @@
 """What a run left on the disk, read for the report. Anything may be missing; `absent` says what."""
 
+import hashlib
 import json
+import operator
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eval import results
+from vlp.checkpoint import read_card
 from vlp.metrics import chance
+from vlp.published import CARD_FILE
 
 STEPS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
+# what differs between checkpoints of one run, and what does not decide the number: the data and the
+# prompts have a fingerprint, so where they lie does not matter
+_NO_PROTOCOL = ("logit_scale", "data", "templates_from", "classnames_from", "seed", "batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +33,8 @@ class Benchmark:
     @property
     def title(self) -> str:
         task = self.task.replace("_", " ").replace("zeroshot", "zero-shot")
-        return f"{self.name}: {task} on {self.last['dataset']} ({self.last.get('split')})"
+        split = self.last.get("split")
+        return f"{self.name}: {task} on {self.last['dataset']}{f' ({split})' if split else ''}"
 
     @property
     def last(self) -> dict[str, Any]:
@@ -54,6 +63,7 @@ class RunFolder:
     steps: list[dict[str, Any]]  # one a logged step, rising in samples_seen
     benchmarks: list[Benchmark]
     config: str | None
+    versions: dict[str, str]  # of the packages that trained the newest checkpoint
     absent: list[str] = field(default_factory=list)  # sentences for the reader
 
 
@@ -79,8 +89,25 @@ def read_run(folder: Path) -> RunFolder:
             f"{results.JSONL}: nothing to report"
         )
     return RunFolder(
-        folder=folder, steps=steps, benchmarks=benchmarks, config=config, absent=absent
+        folder=folder,
+        steps=steps,
+        benchmarks=benchmarks,
+        config=config,
+        versions=_read_versions(folder, absent),
+        absent=absent,
     )
+
+
+def _read_versions(folder: Path, absent: list[str]) -> dict[str, str]:
+    cards = sorted(folder.glob(f"checkpoints/*/model/{CARD_FILE}"))
+    try:
+        card = read_card(cards[-1].parent) if cards else None
+    except ValueError as error:
+        absent.append(f"versions of the training: {error}")
+        return {}
+    if card is None:
+        absent.append(f"checkpoints/*/model/{CARD_FILE}: versions of the training")
+    return card.versions if card else {}
 
 
 def _read_steps(path: Path, absent: list[str]) -> list[dict[str, Any]]:
@@ -92,8 +119,8 @@ def _read_steps(path: Path, absent: list[str]) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             step = json.loads(line)
-            by_samples[int(step["samples_seen"])] = step
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            by_samples[operator.index(step["samples_seen"])] = step
+        except (ValueError, KeyError, TypeError, RecursionError):
             unreadable += bool(line.strip())
     if unreadable:
         absent.append(f"{path.name}: {unreadable} lines that are no logged step")
@@ -116,21 +143,25 @@ def _read_benchmarks(folder: Path, absent: list[str]) -> list[Benchmark]:
 
 
 def _group(place: Path, records: list[dict[str, Any]], *, in_training: bool) -> list[Benchmark]:
-    """One benchmark for each data set, task and run that a folder has results of."""
+    """One benchmark for each data set, task, model and protocol that a folder has results of."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in records:
-        key = (record["dataset"], str(record["split"]), record["task"], _run_of(record))
+        model = str(Path(_model_of(record)).resolve())
+        key = (record["dataset"], str(record["split"]), record["task"], model, _protocol(record))
         groups.setdefault(key, []).append(record)
     newest = {record["task"]: record for record in records}
+    protocols: Counter[tuple[str, ...]] = Counter()
     found = []
-    for (dataset, _, task, run), group in groups.items():
+    for (dataset, split, task, model, _), group in groups.items():
         # the predictions in the folder are those of the last evaluation of the task, whoever's
         predictions = place / f"predictions-{task}.npz"
         own = group[-1] is newest[task] and predictions.is_file()
-        outside = f"{Path(run).name}, {dataset}" if run else dataset
+        name = place.name if in_training else f"{_model_of(group[-1])}, {dataset}"
+        protocols[dataset, split, task, model] += 1
+        number = protocols[dataset, split, task, model]
         found.append(
             Benchmark(
-                name=place.name if in_training else outside,
+                name=name if number == 1 else f"{name}, protocol {number}",
                 task=task,
                 records=group,
                 predictions=predictions if own else None,
@@ -139,9 +170,18 @@ def _group(place: Path, records: list[dict[str, Any]], *, in_training: bool) -> 
     return found
 
 
-def _run_of(record: Mapping[str, Any]) -> str:
-    """The run that a checkpoint belongs to: what stands before `checkpoints` in its path."""
-    return str(record["checkpoint"].get("path") or "").partition("/checkpoints/")[0]
+def _model_of(record: Mapping[str, Any]) -> str:
+    """The run that a checkpoint belongs to, or where a model that is none of ours came from."""
+    path = record["checkpoint"].get("path")
+    if not path:
+        return f"{record.get('model')} {record.get('pretrained')}"
+    return str(path).partition("/checkpoints/")[0]
+
+
+def _protocol(record: Mapping[str, Any]) -> str:
+    """sha256 of what must be equal for two numbers to be points of one curve."""
+    protocol = {k: v for k, v in record.get("protocol", {}).items() if k not in _NO_PROTOCOL}
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()
 
 
 def _samples(record: Mapping[str, Any]) -> int | None:

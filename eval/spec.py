@@ -9,7 +9,7 @@ class EvalSpec:
 
     task: str
     data: str  # folder of the data set
-    split: str = "test"
+    split: str | None = None  # folder in `data`; by default `test`, or `data` itself
     batch: int = 256  # pictures or texts at a time, one rank
     workers: int = 0  # decoding processes, one rank
     classnames: str | None = None  # file, line i is label i; instead of the data's own

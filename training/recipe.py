@@ -103,7 +103,7 @@ def _check_recipes(argv: Sequence[str]) -> None:
     names = [a.partition("=")[0] for a in argv if a.startswith("--")]
     if "--config" in names[1:] and any(name != "--config" for name in names[: _last_config(names)]):
         raise UsageError("--config comes first: what stands before it would be overridden by it")
-    for argument, value in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, value in zip(argv, [*argv[1:], ""], strict=False):
         name, _, inline = argument.partition("=")
         if name == "--config":
             path = Path(inline or value)

@@ -1,17 +1,20 @@
-"""CLIP_benchmark's webdataset layout.
+r"""CLIP_benchmark's webdataset layout.
 
 ROOT/classnames.txt, ROOT/zeroshot_classification_templates.txt, ROOT/dataset_type.txt (absent =
 classification), ROOT/SPLIT/nshards.txt, ROOT/SPLIT/0.tar ...; members KEY.webp|png|jpg|jpeg with
-KEY.cls (class number) or KEY.txt (captions, one a line).
+KEY.cls (class number) or KEY.txt (captions, one a line). Read as CLIP_benchmark does, but for a
+literal \n in a caption, which stands for a line break here, and blank lines at the end of
+classnames.txt, which name no class.
 """
 
 from pathlib import Path
 
-from eval.datasets.dataset import EvalDataset, Place, read_lines, unique_keys
+from eval.datasets.dataset import EvalDataset, Place, read_classnames, read_lines, unique_keys
 from eval.datasets.samples import Samples, parse_captions, parse_label
-from vlp.data.tar import DamagedShardError, Member, scan, split_name
+from vlp.data.index import group_members
 
 TYPES = ("classification", "retrieval")
+_IMAGE_EXTENSIONS = ("webp", "png", "jpg", "jpeg")  # of several pictures the first of these is read
 
 
 def recognise(root: Path, folder: Path) -> bool:
@@ -19,7 +22,7 @@ def recognise(root: Path, folder: Path) -> bool:
     return any(mark.is_file() for mark in marks)
 
 
-def read(root: Path, folder: Path, split: str) -> EvalDataset:
+def read(root: Path, folder: Path, split: str | None) -> EvalDataset:
     """Read keys, labels and captions of one split.
 
     Raises:
@@ -33,7 +36,7 @@ def read(root: Path, folder: Path, split: str) -> EvalDataset:
             f"{root / 'dataset_type.txt'}: dataset type {kind!r} has no task here; "
             f"choices are {', '.join(TYPES)}"
         )
-    samples = Samples()
+    samples = Samples(image_extensions=_IMAGE_EXTENSIONS)
     for shard in _shards(folder):
         _read_shard(shard, samples, kind)
     retrieval = kind == "retrieval"
@@ -46,7 +49,7 @@ def read(root: Path, folder: Path, split: str) -> EvalDataset:
         places=samples.places,
         labels=None if retrieval else samples.all_labels(),
         captions=samples.all_captions() if retrieval else None,
-        classnames=read_lines(root / "classnames.txt"),
+        classnames=read_classnames(root / "classnames.txt"),
         templates=read_lines(root / "zeroshot_classification_templates.txt"),
     )
 
@@ -73,7 +76,7 @@ def _shards(folder: Path) -> list[Path]:
 
 def _read_shard(shard: Path, samples: Samples, kind: str) -> None:
     extension = "txt" if kind == "retrieval" else "cls"
-    for key, members in _grouped(shard):
+    for key, members in group_members(shard).items():
         where = f"{shard}: sample {key!r}"
         member = members.get(extension)
         if member is None:
@@ -87,18 +90,3 @@ def _read_shard(shard: Path, samples: Samples, kind: str) -> None:
             samples.captions.append(parse_captions(data, where))
         else:
             samples.labels.append(parse_label(data, where))
-
-
-def _grouped(shard: Path) -> list[tuple[str, dict[str, Member]]]:
-    """The samples of a tar in order; members of a sample follow one another."""
-    groups: dict[str, dict[str, Member]] = {}
-    last = None
-    for member in scan(shard):
-        key, extension = split_name(member.name)
-        if not extension:
-            continue
-        if extension in groups.get(key, {}) or (key in groups and key != last):
-            raise DamagedShardError(f"{shard}: key {key!r} occurs twice; keys must be unique")
-        groups.setdefault(key, {})[extension] = member
-        last = key
-    return list(groups.items())

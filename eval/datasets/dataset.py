@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class EvalDataset:
 
     name: str
     path: Path  # as it was opened
-    split: str
+    split: str | None  # None where the data set has no splits
     layout: str
     keys: list[str]  # [n], unique
     places: list[Place | None]  # [n], None where a sample has no picture
@@ -105,13 +105,28 @@ def read_lines(path: Path) -> list[str] | None:
     Raises:
         ValueError: not UTF-8, or no line at all.
     """
+    lines = read_classnames(path)
+    return None if lines is None else [line for line in lines if line]
+
+
+def read_classnames(path: Path) -> list[str] | None:
+    """As `read_lines`, but a blank line between others counts, as line i is label i."""
     if not path.is_file():
         return None
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
+    if not text.strip():
         raise ValueError(f"{path} is empty")
-    return lines
+    return [line.strip() for line in text.rstrip().splitlines()]
+
+
+def beside(
+    path: Path, folder: Path, name: str, read: Callable[[Path], list[str] | None]
+) -> list[str] | None:
+    """A text file in the folder of a split, or beside it in the data set at `path`.
+
+    What lies above `path` belongs to something else and is never read.
+    """
+    return read(folder / name) or read(path / name)

@@ -1,10 +1,12 @@
 """One way in: a path and a split, whatever the layout."""
 
+import os
 from pathlib import Path
 
 from eval.datasets import class_folders, clip_benchmark, shards
 from eval.datasets.dataset import EvalDataset
 
+DEFAULT_SPLIT = "test"
 EXPECTED = (
     "CLIP_benchmark's layout (SPLIT/nshards.txt, SPLIT/0.tar ...), indexed shards (*.tar with "
     "annotations/index, in the folder or in SPLIT/), or a folder of class folders (CLASS/*.png or "
@@ -12,38 +14,53 @@ EXPECTED = (
 )
 
 
-def open_dataset(path: str | Path, split: str = "test") -> EvalDataset:
+def open_dataset(path: str | Path, split: str | None = None) -> EvalDataset:
     """Open an evaluation set in any of the layouts that are known.
 
     Args:
         path: the folder of the data set, or of one split of it.
-        split: the subfolder to read where the folder has splits.
+        split: the subfolder to read. Without it that is `test`, but the folder itself where it is
+            a split or has none.
 
     Raises:
         FileNotFoundError: no such folder, or a file that the layout needs is missing.
-        ValueError: the folder has none of the known layouts (the message says what it holds), or
-            its contents contradict each other.
+        ValueError: the folder has no such split or none of the known layouts (the message says
+            what it holds), or its contents contradict each other.
     """
     path = Path(path).expanduser()
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise FileNotFoundError(f"data {path} {what}; expected a folder: {EXPECTED}")
-    root = path
-    if not (path / split).is_dir() and (path / "nshards.txt").is_file():
-        root, split = path.parent, path.name  # the folder of one split was given
-    folder = root / split if (root / split).is_dir() else path
-    dataset = _read(root, folder, split)
+    root, folder, name = _find_split(path, split)
+    dataset = _read(root, folder, name)
     if len(dataset) == 0:
-        raise ValueError(f"data {path}, split {split!r}: no sample in it")
+        raise ValueError(f"data {path}, split {name!r}: no sample in it")
     return dataset
 
 
-def _read(root: Path, folder: Path, split: str) -> EvalDataset:
-    splits = sorted(child.name for child in root.iterdir() if _is_split(child))
-    if folder == root and splits and not shards.recognise(folder):
+def _find_split(path: Path, split: str | None) -> tuple[Path, Path, str | None]:
+    """(folder of the data set, folder to read, name of the split or None where there are none)."""
+    wanted = split or DEFAULT_SPLIT
+    if split is not None and (split in ("", "..") or Path(split).name != split):
+        raise ValueError(f"split {split!r}: expected the name of a folder in {path}")
+    if (path / wanted).is_dir():
+        return path, path / wanted, wanted
+    splits = sorted(child.name for child in path.iterdir() if _is_split(child))
+    if splits and not shards.recognise(path):
         raise ValueError(
-            f"data {root} has no split {split!r}; choices of --split are {', '.join(splits)}"
+            f"data {path} has no split {wanted!r}; choices of --split are {', '.join(splits)}"
         )
+    in_benchmark = (path / "nshards.txt").is_file()
+    own: str | None = Path(os.path.abspath(path)).name
+    if own not in (split, *class_folders.SPLITS) and not in_benchmark:
+        own = None
+    if split not in (None, own):
+        is_what = f"is the split {own!r}" if own else "has no splits"
+        raise ValueError(f"data {path} {is_what}, but --split asks for {split!r}")
+    return (path.parent if in_benchmark else path), path, own
+
+
+def _read(root: Path, folder: Path, split: str | None) -> EvalDataset:
     if clip_benchmark.recognise(root, folder):
         return clip_benchmark.read(root, folder, split)
     if shards.recognise(folder):
@@ -58,9 +75,7 @@ def _is_split(folder: Path) -> bool:
         return False
     if (folder / "nshards.txt").is_file() or shards.recognise(folder):
         return True
-    return folder.name in ("train", "val", "valid", "dev", "test") and class_folders.recognise(
-        folder
-    )
+    return folder.name in class_folders.SPLITS and class_folders.recognise(folder)
 
 
 def _seen(folder: Path) -> str:

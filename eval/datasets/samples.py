@@ -16,6 +16,7 @@ from vlp.data.tar import Member
 class Samples:
     """The samples of several shards, gathered one by one."""
 
+    image_extensions: Sequence[str] = IMAGE_EXTENSIONS  # the first that a sample has is read
     keys: list[str] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
     places: list[Place | None] = field(default_factory=list)
@@ -25,7 +26,7 @@ class Samples:
     def add(self, shard: str, key: str, members: Mapping[str, Member]) -> None:
         self.keys.append(key)
         self.shards.append(shard)
-        found = [ext for ext in IMAGE_EXTENSIONS if ext in members]
+        found = [ext for ext in self.image_extensions if ext in members]
         member = members[found[0]] if found else None
         self.places.append(Place(shard, member.offset, member.size) if member else None)
 
@@ -69,9 +70,9 @@ def parse_label(data: bytes, where: str) -> int:
 
 
 def parse_captions(data: bytes, where: str) -> list[str]:
-    r"""One caption a line, a literal \n standing for a line break inside a caption."""
-    lines = [line.strip() for line in _text(data, where, "txt").splitlines()]
-    return _some([line.replace("\\n", "\n") for line in lines if line], where)
+    r"""One caption a line as it stands, but for a literal \n, which becomes a line break."""
+    lines = _text(data, where, "txt").splitlines()
+    return _some([line.replace("\\n", "\n") for line in lines], where)
 
 
 def parse_record(data: bytes, where: str) -> list[str] | None:
@@ -80,6 +81,8 @@ def parse_record(data: bytes, where: str) -> list[str] | None:
         record = json.loads(_text(data, where, "json"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: its .json member is no JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where}: its .json member is nested too deeply") from None
     captions = record.get("captions") if isinstance(record, dict) else None
     if captions is None:
         return None
@@ -94,7 +97,7 @@ def whole_caption(data: bytes, where: str) -> list[str]:
 
 
 def _some(captions: list[str], where: str) -> list[str]:
-    if not captions:
+    if not any(caption.strip() for caption in captions):
         raise ValueError(f"{where}: all its captions are empty")
     return captions
 

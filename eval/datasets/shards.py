@@ -1,13 +1,21 @@
 """Indexed shards, as `data_tools build` writes them: a folder of tars with an index sidecar.
 
 KEY.jpg|png|webp, KEY.txt (the first caption), KEY.json (`captions`: all of them) and for labelled
-data KEY.cls with classnames.txt beside the shards or one folder above.
+data KEY.cls with classnames.txt beside the shards or the split folders.
 """
 
 from pathlib import Path
 
-from eval.datasets.dataset import EvalDataset, Place, read_lines, unique_keys
+from eval.datasets.dataset import (
+    EvalDataset,
+    Place,
+    beside,
+    read_classnames,
+    read_lines,
+    unique_keys,
+)
 from eval.datasets.samples import Samples, parse_label, parse_record, whole_caption
+from vlp.data.files import is_text
 from vlp.data.index import ShardIndex
 from vlp.data.tar import Member
 
@@ -16,7 +24,7 @@ def recognise(folder: Path) -> bool:
     return any(folder.glob("*.tar"))
 
 
-def read(path: Path, folder: Path, split: str) -> EvalDataset:
+def read(path: Path, folder: Path, split: str | None) -> EvalDataset:
     """Read keys, labels and captions of all shards of a folder, in the order of their names.
 
     Raises:
@@ -24,6 +32,8 @@ def read(path: Path, folder: Path, split: str) -> EvalDataset:
         DamagedShardError: a shard that is not the one that was indexed.
         ValueError: a member that cannot be read, or that only some samples have.
     """
+    if not is_text(str(folder)):  # the parquet reader takes no such path
+        raise ValueError(f"data {str(folder)!r}: the path is not UTF-8; rename it")
     samples = Samples()
     for shard in sorted(folder.glob("*.tar")):
         index = ShardIndex.read(str(shard))
@@ -38,19 +48,15 @@ def read(path: Path, folder: Path, split: str) -> EvalDataset:
         places=samples.places,
         labels=samples.all_labels(),
         captions=samples.all_captions(),
-        classnames=_beside(folder, "classnames.txt"),
-        templates=_beside(folder, "zeroshot_classification_templates.txt"),
+        classnames=beside(path, folder, "classnames.txt", read_classnames),
+        templates=beside(path, folder, "zeroshot_classification_templates.txt", read_lines),
     )
 
 
-def _name(folder: Path, split: str) -> str:
+def _name(folder: Path, split: str | None) -> str:
     """data/flickr8k/test and data/flickr8k are both called flickr8k."""
     folder = folder.resolve()
     return folder.parent.name if folder.name == split else folder.name
-
-
-def _beside(folder: Path, name: str) -> list[str] | None:
-    return read_lines(folder / name) or read_lines(folder.parent / name)
 
 
 def _read_sample(index: ShardIndex, row: int, samples: Samples) -> None:

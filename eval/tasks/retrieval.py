@@ -17,7 +17,7 @@ NAME = "retrieval"
 TIE_RULE = "a wrong candidate that scores exactly as high as the answer ranks before it"
 
 
-def check(dataset: EvalDataset, spec: EvalSpec) -> None:
+def check(dataset: EvalDataset, _: EvalSpec) -> None:
     """Raises ValueError when the task cannot run on this data."""
     if dataset.captions is None:
         raise ValueError(

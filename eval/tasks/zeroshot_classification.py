@@ -21,7 +21,6 @@ from vlp.metrics.similarity import similarity
 
 NAME = "zeroshot_classification"
 TIE_RULE = "the true class must score strictly higher than every other one"
-_TOP = 5
 
 
 def check(dataset: EvalDataset, spec: EvalSpec) -> None:
@@ -58,7 +57,7 @@ def run(given: TaskInput) -> TaskResult:
             "truncated_texts": truncated,
         },
         protocol={**prompts.protocol, "tie_rule": TIE_RULE},
-        predictions=_predictions(given.dataset, scores, outcome, prompts.classnames),
+        predictions=_predictions(given.dataset, outcome, prompts.classnames),
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
 
@@ -77,16 +76,15 @@ def _intervals(outcome: Classification, seed: int) -> dict[str, Interval | None]
 
 
 def _predictions(
-    dataset: EvalDataset, scores: Tensor, outcome: Classification, classnames: list[str]
+    dataset: EvalDataset, outcome: Classification, classnames: list[str]
 ) -> dict[str, Array]:
-    best = scores.topk(min(_TOP, scores.shape[1]), dim=1)
     return {
         "key": np.array(dataset.keys),
         "label": outcome.labels,
         "predicted": outcome.predicted,
         "rank": outcome.rank,
-        "top": best.indices.cpu().numpy(),
-        "score": best.values.cpu().numpy(),
+        "top": outcome.top,
+        "score": outcome.top_score,
         "classnames": np.array(classnames),
         "confusion": outcome.confusion,
     }

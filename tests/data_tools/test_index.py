@@ -1,13 +1,14 @@
 """`index`: tars of others get their sidecar, damaged ones are named, the rest goes on."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.data_tools.conftest import jpeg
-from vlp.data.index import ShardIndex, sidecar_path
+from vlp.data.index import ShardIndex, sidecar_path, write_index
 
 
 def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -117,3 +118,38 @@ def test_nothing_to_index_is_bad_input(tmp_path, command, pattern) -> None:
     code, _, err = command("index", tmp_path / pattern)
     assert code == 2
     assert str(tmp_path) in err
+
+
+def test_a_glob_names_its_matches(shard, command) -> None:
+    (shard.parent / "00001.tar").write_bytes(shard.read_bytes())
+    code, out, _ = command("index", shard.parent / "*.tar", "--workers", 1)
+    assert code == 0
+    assert "2 shards = 2 indexed" in out
+    code, _, err = command("index", shard.parent / "x*.tar", "--workers", 1)
+    assert code == 2
+    assert "x*.tar: no such tar or folder" in err
+
+
+def test_a_tar_that_cannot_be_read_is_named_and_the_rest_goes_on(
+    shard, command, monkeypatch
+) -> None:
+    other = shard.with_name("00001.tar")
+    other.write_bytes(shard.read_bytes())
+
+    def write(path: Path) -> int:
+        if path == shard:
+            raise PermissionError(13, "Permission denied", str(path))
+        return write_index(path)
+
+    monkeypatch.setattr("data_tools.index.write_index", write)
+    code, out, err = command("index", shard.parent, "--workers", 1)
+    assert code == 1
+    assert "2 shards = 1 indexed + 1 failed" in out
+    assert f"{shard}: Permission denied" in err
+
+
+def test_a_path_that_is_no_text_is_named(shard, command) -> None:
+    shard.rename(shard.with_name(os.fsdecode(b"caf\xe9.tar")))
+    code, _, err = command("index", shard.parent, "--workers", 1)
+    assert code == 1
+    assert r"caf\udce9.tar': the path is not UTF-8" in err

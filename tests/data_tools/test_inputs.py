@@ -1,6 +1,7 @@
 """Every kind of input, and what is said about those that cannot be used."""
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -98,8 +99,9 @@ def test_columns_named_as_our_fields_are_kept_apart(picture: Path, tmp_path: Pat
 
 def test_absolute_paths_and_paths_above_the_table(picture: Path, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
+    (tmp_path / "b.jpg").write_bytes(jpeg(1))
     table = tmp_path / "deep" / "t.csv"
-    table.write_text(f"image,caption\n{picture},x\n../a.jpg,y\n")
+    table.write_text(f"image,caption\n{picture},x\n../b.jpg,y\n")
     build(Build(input=table, output=tmp_path / "out", workers=1))
     assert len(samples(tmp_path / "out" / "00000.tar")) == 2
 
@@ -117,6 +119,12 @@ def test_absolute_paths_and_paths_above_the_table(picture: Path, tmp_path: Path)
         ("t.csv", b"image,caption\n,b\n", "line 2: column 'image' holds ''"),
         ("t.jsonl", b'{"image": 1}\n{', "line 1: column 'image' holds 1, not a path"),
         ("t.jsonl", b'{"image": "a", "caption": "b"}\n{', "line 2: not JSON"),
+        ("t.jsonl", b"[" * 100_000, "line 1: JSON that is nested too deeply"),
+        (
+            "t.jsonl",
+            b'{"image": "a", "caption": "b", "x": ' + b"[" * 600 + b"]" * 600 + b"}",
+            "line 1: .*nested too deeply",
+        ),
         ("t.jsonl", b'["a"]', "line 1: expected a JSON object, got list"),
         ("t.jsonl", b'{"image": "a", "image": "b"}', "line 1: .*'image' appears twice"),
         ("t.jsonl", b'{"image": "a", "caption": 5}', r"holds 5 \(int\); expected a text or a list"),
@@ -139,11 +147,11 @@ def test_a_parquet_with_a_repeated_column(tmp_path: Path) -> None:
         read(tmp_path / "t.parquet")
 
 
-@pytest.mark.parametrize("split", ["../x", "a/b", ".hidden", "annotations"])
-def test_a_split_that_cannot_name_a_folder(tmp_path: Path, split: str) -> None:
-    table = tmp_path / "t.csv"
-    table.write_text(f"image,caption,split\na.jpg,x,{split}\n")
-    with pytest.raises(InputError, match="line 2: column 'split' holds"):
+@pytest.mark.parametrize("split", ["../x", "a/b", ".hidden", "annotations", "\udce9", ["a"]])
+def test_a_split_that_cannot_name_a_folder(tmp_path: Path, split: object) -> None:
+    table = tmp_path / "t.jsonl"
+    table.write_text(json.dumps({"image": "a.jpg", "caption": "x", "split": split}))
+    with pytest.raises(InputError, match="line 1: column 'split' holds"):
         read(table, split="split")
 
 
@@ -154,11 +162,12 @@ def test_a_picture_in_two_splits(tmp_path: Path) -> None:
         read(table, split="split")
 
 
-def test_captions_that_are_no_text_are_counted_by_name(picture: Path, tmp_path: Path) -> None:
+def test_captions_that_are_no_text_are_counted_by_name(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(jpeg(1))
     table = tmp_path / "t.jsonl"
     lines = [{"image": "a.jpg", "caption": "nul \0 nul"}, {"image": "b.jpg", "caption": "\ud800"}]
-    lines.append({"image": str(picture), "caption": "good"})
+    (tmp_path / "c.jpg").write_bytes(jpeg(2))
+    lines.append({"image": "c.jpg", "caption": "good"})
     table.write_text("\n".join(map(json.dumps, lines)))
     build(Build(input=table, output=tmp_path / "out", workers=1))
     found = rows(tmp_path / "out" / "00000.tar")
@@ -181,6 +190,7 @@ def test_a_folder_with_captions_beside_the_pictures(tmp_path: Path) -> None:
     assert found["deep/b.JPG"].status == "bad_caption"
     assert found["deep/c.png"].status == "empty_caption"
     assert len(found) == 3
+    assert "2 of 3 pictures have a .txt caption" in collection.kind
     assert "ignored: 1 .txt without a picture, 0 other files" in collection.kind
 
 
@@ -253,6 +263,8 @@ def test_options_that_a_folder_would_ignore_are_refused(tmp_path, command) -> No
         (["--workers", "-1"], "--workers -1"),
         (["--caption-template", "a photo"], "has no {c}"),
         (["--templates", "nowhere.txt"], "nowhere.txt"),
+        (["--split-column", "image"], "--split-column image: is --image-column already"),
+        (["--caption-column", "image"], "--caption-column image: is --image-column already"),
         (["--split-column", "fold"], "no column 'fold' (--split-column)"),
         (["--caption-template", "one {c}"], "one {c}: only for class folders"),
         (["--colour", "red"], "--colour"),
@@ -274,3 +286,152 @@ def test_an_output_that_is_a_file(photos, tmp_path, command) -> None:
     code, _, err = command("build", "--input", photos, "--output", tmp_path / "out")
     assert code == 2
     assert "out: File exists" in err
+
+
+def test_spellings_of_one_path_are_one_picture(picture: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.jsonl"
+    names = ["./a.jpg", "a.jpg", str(picture), f"../{tmp_path.name}//a.jpg"]
+    lines = [{"image": name, "caption": str(place)} for place, name in enumerate(names)]
+    table.write_text("\n".join(map(json.dumps, lines)))
+    assert captions(table) == {"./a.jpg": ("0", "1", "2", "3")}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('a.jpg\t"one\ntwo"\n', {"a.jpg": ("one\ntwo",)}),
+        ('a.jpg\t"one\ttwo"\nb.jpg\tx\n', {"a.jpg": ("one\ttwo",), "b.jpg": ("x",)}),
+        ('a.jpg\t"one\nb.jpg\ttwo"\n', {"a.jpg": ('"one',), "b.jpg": ('two"',)}),
+    ],
+)
+def test_a_tsv_with_a_field_over_lines_or_tabs(tmp_path: Path, text: str, found: object) -> None:
+    table = tmp_path / "t.tsv"
+    table.write_text("image\tcaption\n" + text)
+    assert captions(table) == found
+
+
+def test_times_in_nanoseconds_are_kept(tmp_path: Path) -> None:
+    times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    content = {"image": ["a.jpg"], "caption": ["x"], "taken": times}
+    content |= {"took": pa.array([1_001], pa.duration("ns")), "at": pa.array([7], pa.time64("ns"))}
+    pq.write_table(pa.table(content), tmp_path / "t.parquet")
+    (picture,) = read(tmp_path / "t.parquet").splits[""]
+    assert picture.extra == {
+        "taken": "2023-11-14 22:13:20.123456789",
+        "took": 1_001,
+        "at": "00:00:00.000000007",
+    }
+
+
+def test_columns_of_binary_data_are_left_out_by_name(tmp_path: Path, capsys) -> None:
+    content = {
+        "image": ["a.jpg"],
+        "caption": ["x"],
+        "jpg": [b"\xff" * 10_000],
+        "both": [{"bytes": b"x", "path": "p"}],
+        "many": [[b"x"]],
+        "n": [{"x": 1}],
+    }
+    pq.write_table(pa.table(content), tmp_path / "t.parquet")
+    (picture,) = read(tmp_path / "t.parquet").splits[""]
+    assert picture.extra == {"n": {"x": 1}}
+    assert "columns of binary data are left out: jpg, both, many" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["image", "caption", "split"])
+@pytest.mark.parametrize("column", ["jpg", "both"])
+def test_a_column_of_binary_data_that_is_named_is_refused_shortly(
+    tmp_path: Path, option: str, column: str
+) -> None:
+    content = {
+        "image": ["a.jpg"],
+        "caption": ["x"],
+        "jpg": [b"\xff" * 10_000],
+        "both": [{"bytes": b"\xff" * 10_000, "path": "p"}],
+    }
+    pq.write_table(pa.table(content), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=f"row 1: column '{column}' holds") as raised:
+        read(tmp_path / "t.parquet", **{option: column})
+    assert len(str(raised.value).removeprefix(str(tmp_path))) < 200
+
+
+def class_tree(root: Path, *files: str) -> Path:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(jpeg(0))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ("cover.jpg", r"cover\.jpg lies beside the class folders"),
+        ("cat/0.txt", r"1 of 4 pictures have a \.txt, cat/0\.jpg for one"),
+    ],
+)
+def test_a_stray_file_does_not_change_what_a_folder_is(tmp_path, odd, message) -> None:
+    tree = class_tree(tmp_path / "in", "cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg")
+    assert "2 classes, 4 pictures (ignored: 0 other files)" in read(tree).kind
+    class_tree(tree, odd)
+    with pytest.raises(InputError, match=message):
+        read(tree)
+
+
+@pytest.mark.parametrize(
+    ("files", "odd"),
+    [
+        (["train/cat/0.jpg", "train/dog/0.jpg", "test/cat/0.jpg", "train/0.jpg"], "train/0.jpg"),
+        (["train/cat/0.jpg", "train/dog/0.jpg", "other/0.jpg"], "other/0.jpg"),
+        (["cat/0.jpg", "dog/0.jpg", "train/old/0.jpg"], "train/old/0.jpg"),
+    ],
+)
+def test_a_picture_at_another_depth_is_named(tmp_path, files, odd) -> None:
+    with pytest.raises(InputError, match=f"{odd} (does not|for one); move it"):
+        read(class_tree(tmp_path / "in", *files))
+
+
+def test_a_class_may_have_folders_and_the_name_of_a_split(tmp_path: Path) -> None:
+    found = read(class_tree(tmp_path / "in", "car/red/0.jpg", "car/1.jpg", "train/0.jpg"))
+    assert found.classnames == ("car", "train")
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    class_tree(tmp_path / "elsewhere", "0.jpg")
+    tree = class_tree(tmp_path / "in", "cat/0.jpg")
+    (tree / "dog").symlink_to(tmp_path / "elsewhere")
+    assert read(tree).classnames == ("cat", "dog")
+    (tmp_path / "elsewhere" / "back").symlink_to(tree)
+    with pytest.raises(InputError, match=r"in/dog/back: a link back to .*in, which holds it"):
+        read(tree)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch) -> None:
+    tree = class_tree(tmp_path / "in", "cat/0.jpg", "dog/0.jpg")
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="in/dog: Permission denied"):
+        read(tree)
+
+
+def test_names_that_are_no_text(tmp_path: Path, command) -> None:
+    start = ("build", "--output", tmp_path / "out", "--workers", "1", "--input")
+    odd = os.fsdecode(b"caf\xe9")
+    classes = class_tree(tmp_path / "classes", f"{odd}/0.jpg", "tea/0.jpg")
+    code, _, err = command(*start, classes)
+    assert code == 2
+    assert r"the class folder 'caf\udce9' is not UTF-8" in err
+    folder = class_tree(tmp_path / "in", f"{odd}.jpg", f"{odd}{odd}.jpg")
+    (folder / f"{odd}.txt").write_text("a cup")
+    (folder / f"{odd}{odd}.txt").write_bytes(b"\xe9")
+    code, out, err = command(*start, folder)
+    assert code == 0, err
+    assert "2 inputs = 1 written + 1 bad_caption" in out
+    good, bad = rows(tmp_path / "out" / "00000.tar")
+    assert good["url"] == r"caf\udce9.jpg"
+    assert r"caf\udce9caf\udce9.txt is not UTF-8" in bad["error_message"]

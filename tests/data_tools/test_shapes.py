@@ -12,8 +12,8 @@ from PIL import Image
 
 from data_tools.shapes import SIDECARS, Shapes, shapes
 from data_tools.shapes_captions import caption_of, describe
-from data_tools.shapes_drawing import draw_scene
-from data_tools.shapes_world import NUMBERS, RELATIONS, Scene, make_labelled, make_scene
+from data_tools.shapes_drawing import _PAINT, draw_scene
+from data_tools.shapes_world import COLOURS, NUMBERS, RELATIONS, Scene, make_labelled, make_scene
 from tests.data_tools.trees import files, samples
 from vlp.data.index import caption_sha256, sidecar_path
 
@@ -114,14 +114,16 @@ def test_rewrites_and_near_misses_differ_from_the_caption_and_each_other() -> No
 
 
 def test_a_scene_shows_its_colours() -> None:
+    seen = set()
     for scene in scenes(40):
         shown = np.asarray(Image.open(io.BytesIO(draw_scene(scene, 64)))).astype(int)
         assert shown.shape == (64, 64, 3)
         for spot in scene.spots:
-            if spot.thing.shape == "square" and spot.thing.colour == "red":
-                red, green, blue = shown[int(spot.y * 64), int(spot.x * 64)]
-                assert red > 180
-                assert max(green, blue) < 90
+            if spot.thing.shape != "ring":  # through its middle shows the background
+                there = shown[int(spot.y * 64), int(spot.x * 64)]
+                assert np.abs(there - _PAINT[spot.thing.colour]).max() <= 2
+                seen.add(spot.thing.colour)
+    assert seen == set(COLOURS)
 
 
 def test_test_captions_are_unique_and_few_are_shared_in_training(world: Path) -> None:

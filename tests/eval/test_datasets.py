@@ -1,10 +1,14 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 
 from eval.datasets import open_dataset
 from tests.eval.conftest import PALETTE, add_to_tar, picture
 from vlp.data.images import UnreadableImageError
-from vlp.data.tar import DamagedShardError
+from vlp.data.index import write_index
+from vlp.data.tar import DamagedShardError, write_tar
 
 
 def test_benchmark_classes(benchmark_classes):
@@ -121,7 +125,7 @@ def latin1(root):
         (bad_count, ValueError, "'two' is no number of shards"),
         (bad_label, ValueError, r"1\.tar: sample 's9'.*b'cat' is no whole number"),
         (no_label, ValueError, r"sample 's9' has no \.cls.*it has \.png, \.txt"),
-        (repeated_key, DamagedShardError, "key 's0000003' occurs twice"),
+        (repeated_key, DamagedShardError, "key 's0000003' comes back"),
         (cut, DamagedShardError, r"1\.tar"),
         (other_type, ValueError, "'multilabel'.*classification, retrieval"),
         (latin1, ValueError, r"classnames\.txt is not UTF-8"),
@@ -153,4 +157,92 @@ def test_paths_that_are_no_data(tmp_path, benchmark_classes, class_folders):
 def test_shards_without_index_name_the_command(own_shards):
     (own_shards / "test" / "annotations" / "index" / "00001.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"python -m data_tools index .*00001\.tar"):
+        open_dataset(own_shards)
+
+
+def test_benchmark_sets_are_read_as_the_benchmark_reads_them(benchmark_captions, benchmark_classes):
+    (benchmark_classes / "classnames.txt").write_text("red\n\n blue\n\n")
+    assert open_dataset(benchmark_classes).classnames == ["red", "", "blue"]
+    shard = benchmark_captions / "test" / "0.tar"
+    members = {f"s9.{name}": picture((0, 0, 0), 0, "PNG") for name in ("jpg", "png", "webp")}
+    members["s9.webp"] = picture((250, 250, 250))
+    add_to_tar(shard, members | {"s9.txt": b" two  words \n\nand\\nmore"})
+    found = open_dataset(benchmark_captions)
+    assert found.captions[-1] == [" two  words ", "", "and\nmore"]
+    assert np.array(found.item(len(found) - 1)[1]).min() > 200
+
+
+def test_class_names_for_every_class_folder(class_folders):
+    names = class_folders / "classnames.txt"
+    names.write_text("a\nb\n\nd\ne\nf\ng\n")
+    assert open_dataset(class_folders).classnames == ["a", "b", "", "d", "e", "f", "g"]
+    names.write_text("a\nb\n")
+    with pytest.raises(ValueError, match=r"classnames.txt has 2 lines for 7 class folders \('bl"):
+        open_dataset(class_folders)
+
+
+def test_class_names_above_the_data_belong_to_something_else(class_folders, own_shards):
+    for root in (class_folders, own_shards):
+        (root.parent / "classnames.txt").write_text("other\n")
+        for path in (root / "test", root):
+            assert open_dataset(path).classnames != ["other"]
+        (root / "classnames.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
+        assert open_dataset(root).classnames == list("abcdefg")
+        assert open_dataset(root / "test").classnames != list("abcdefg")
+
+
+def test_classes_are_those_of_all_splits(class_folders):
+    shutil.copytree(class_folders / "test", class_folders / "train")
+    shutil.rmtree(class_folders / "test" / "blue")
+    found = open_dataset(class_folders)
+    assert found.classnames == open_dataset(class_folders, "train").classnames
+    assert len(found.classnames) == 7
+    assert found.labels.tolist() == sorted([0, 2, 3, 4, 5, 6] * 3)
+
+
+def test_a_class_folder_that_is_no_text(class_folders):
+    odd = os.fsdecode(b"caf\xe9")
+    (class_folders / "test" / "red").rename(class_folders / "test" / odd)
+    with pytest.raises(ValueError, match=r"class folder 'caf\\udce9' is not UTF-8"):
+        open_dataset(class_folders)
+    (class_folders / "classnames.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
+    assert open_dataset(class_folders).fingerprint
+
+
+LAYOUTS = ["class_folders", "own_shards", "benchmark_classes"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_rule_for_splits(layout, request, monkeypatch):
+    root = request.getfixturevalue(layout)
+    (root / "test").rename(root / "train")
+    with pytest.raises(ValueError, match="has no split 'test'; choices of --split are train"):
+        open_dataset(root)
+    assert open_dataset(root, "train").split == "train"
+    assert open_dataset(root / "train").split == "train"
+    assert open_dataset(root / "train", "train").split == "train"
+    for other in ("test", "val"):
+        with pytest.raises(ValueError, match=f"train is the split 'train', but .*'{other}'"):
+            open_dataset(root / "train", other)
+    for name in ("../train", "..", ".", "", "/", "a/b"):
+        with pytest.raises(ValueError, match="expected the name of a folder"):
+            open_dataset(root, name)
+    monkeypatch.chdir(root / "train")
+    assert open_dataset(".").split == "train"
+
+
+@pytest.mark.parametrize("layout", ["class_folders", "own_shards"])
+def test_a_folder_without_splits(layout, request):
+    root = request.getfixturevalue(layout)
+    whole = (root / "test").rename(root / "everything")
+    assert open_dataset(whole).split is None
+    with pytest.raises(ValueError, match="everything has no splits, but --split asks for 'val'"):
+        open_dataset(whole, "val")
+
+
+def test_json_that_is_nested_too_deeply_is_named(own_shards):
+    shard = own_shards / "test" / "00000.tar"
+    write_tar(shard, [("a", {"png": picture((0, 0, 0)), "json": b"[" * 100_000})])
+    write_index(shard)
+    with pytest.raises(ValueError, match=r"00000\.tar: sample 'a': its \.json member is nested"):
         open_dataset(own_shards)

@@ -1,10 +1,19 @@
+import base64
 import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eval.__main__ import main
+from eval import figures
+from eval.__main__ import _checked_device, _join_group, main
 from eval.examples import confused_pairs
 from eval.report import write_report
 from eval.run import evaluate
@@ -102,6 +111,68 @@ def test_report_says_when_the_pictures_are_gone(run, own_shards):
     assert "predictions-zeroshot_classification.npz cannot be read" in page.text
 
 
+def test_report_shows_no_pictures_of_other_data(run, class_folders):
+    shutil.copy(class_folders / "test" / "red" / "0.png", class_folders / "test" / "red" / "3.png")
+    text = write_report(run).read_text()
+    page = Page(text)
+    assert "colours (test): no pictures, as the data has changed since the evaluation" in page.text
+    assert "own (test): no pictures" not in page.text
+    assert "dark grey" in page.text
+
+
+def test_report_names_what_trained_and_what_evaluated(run, tiny_arch):
+    assert "versions of the training" in Page(write_report(run).read_text()).text
+    for step in (1, 2):
+        place = run / "checkpoints" / f"step-{step:09d}" / "model"
+        folder = publish_tiny(place, tiny_arch, step)
+        card = json.loads((folder / "vlp.json").read_text())
+        card["versions"] = {"torch": f"0.0.{step}"}
+        (folder / "vlp.json").write_text(json.dumps(card))
+    text = Page(write_report(run).read_text()).text
+    training, evaluation = text.split("Versions")[1].split("Evaluation")
+    assert "0.0.2" in training
+    assert "0.0.1" not in text
+    assert version("torch") in evaluation
+    (folder / "vlp.json").write_text("{")
+    assert "versions of the training: " in Page(write_report(run).read_text()).text
+
+
+def test_lines_that_are_no_result_are_counted(run):
+    path = run / "eval" / "own" / "results.jsonl"
+    good = json.loads(path.read_text().splitlines()[0])
+    wrong = [
+        [],
+        {**good, "metrics": None},
+        {**good, "metrics": {"acc1": "high"}},
+        {**good, "n": {}},
+        {**good, "n": {"classes": "ten", "images": 1, "texts": 1}},
+        {**good, "checkpoint": "x"},
+        {**good, "checkpoint": {"samples_seen": "many"}},
+        {**good, "ci95": {"rsum": [1]}},
+        {**good, "ci95": {"rsum": [1, None]}},
+        {**good, "dataset": 3},
+        {**good, "protocol": "mine"},
+    ]
+    lines = [json.dumps(line) for line in wrong]
+    path.write_text("\n".join([*path.read_text().splitlines(), *lines, "[" * 100_000, "{"]))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('\n{"samples_seen": 1e999}\n{"samples_seen": "7"}\n[]\n')
+    text = Page(write_report(run).read_text()).text
+    assert "results.jsonl: 13 lines that are no result" in text
+    assert "metrics.jsonl: 4 lines that are no logged step" in text
+    bare = {name: good[name] for name in ("dataset", "task", "split", "metrics", "n", "checkpoint")}
+    path.write_text(json.dumps({**bare, "metrics": {"acc1": None, "mine": 2}}))
+    write_report(run)
+    assert main(["report", str(run)]) == 0
+
+
+def test_a_dollar_sign_in_a_name_is_one():
+    names = ["$x", "y$", "a $\\frac$ b"]
+    uri = figures.confusion(np.eye(3, dtype=np.int64), names)
+    picture = base64.b64decode(uri.partition(",")[2]).decode()
+    assert "<!-- a $\\frac$ b -->" in picture
+
+
 def test_report_of_curves_alone(run, tmp_path):
     folder = tmp_path / "bare"
     folder.mkdir()
@@ -118,10 +189,47 @@ def test_results_of_several_runs_are_kept_apart(tmp_path, encoder, own_shards):
         about = {"path": path, "samples_seen": samples}
         evaluate(encoder, task, description=about, output=tmp_path, show_progress=False)
     found = {benchmark.name: benchmark for benchmark in read_run(tmp_path).benchmarks}
-    assert set(found) == {"a, own", "b, own"}
-    assert len(found["a, own"].over_training) == 2
-    assert found["a, own"].predictions is not None
-    assert found["b, own"].predictions is None  # the file is the newest evaluation's
+    assert set(found) == {"runs/a, own", "runs/b, own"}
+    assert len(found["runs/a, own"].over_training) == 2
+    assert found["runs/a, own"].predictions is not None
+    assert found["runs/b, own"].predictions is None  # the file is the newest evaluation's
+
+
+def test_models_of_one_name_are_told_apart(tmp_path, encoder, own_shards, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = EvalSpec(task="retrieval", data=str(own_shards))
+    absolute = str(tmp_path / "a" / "model")
+    for path in ("a/model", "b/model", absolute, None):
+        evaluate(encoder, task, description={"path": path}, output=tmp_path, show_progress=False)
+    found = {benchmark.name: benchmark for benchmark in read_run(tmp_path).benchmarks}
+    assert set(found) == {f"{absolute}, own", "b/model, own", "colours none, own"}
+    assert len(found[f"{absolute}, own"].records) == 2
+
+
+def test_a_curve_has_one_protocol(tmp_path, encoder, own_shards):
+    task = EvalSpec(task="retrieval", data=str(own_shards))
+
+    class Other(type(encoder)):
+        def __init__(self, **changes):
+            self.changes = changes
+
+        @property
+        def protocol(self):
+            return {**super().protocol, **self.changes}
+
+    later, half = Other(logit_scale=99.0), Other(precision="fp16")
+    for k, (model, options) in enumerate(
+        [(encoder, {}), (later, {"batch": 3, "seed": 1}), (encoder, {"limit": 5}), (half, {})]
+    ):
+        about = {"path": "runs/a/checkpoints/x/model", "samples_seen": k}
+        spec = replace(task, **options)
+        evaluate(model, spec, description=about, output=tmp_path, show_progress=False)
+    found = {benchmark.name: benchmark for benchmark in read_run(tmp_path).benchmarks}
+    assert {name: len(benchmark.records) for name, benchmark in found.items()} == {
+        "runs/a, own": 2,
+        "runs/a, own, protocol 2": 1,
+        "runs/a, own, protocol 3": 1,
+    }
 
 
 def test_confused_pairs():
@@ -141,14 +249,25 @@ def test_confused_pairs():
         ("report {tmp}", "nothing to report"),
         ("run x --task speed --data {tmp} --output o", "'speed': choices are zeroshot"),
         ("run x --task retrieval --data {tmp}/n --output o", "n does not exist"),
-        ("run x --task retrieval --data {own} --output o", "x"),
+        ("run noarch --task retrieval --data {own} --output o", "noarch"),
+        ("run {cut} --task retrieval --data {own} --output o", "open_clip_model.safetensors"),
+        ("run x --task retrieval --data {own} --output o --split val", "no split 'val'"),
         ("run x --task retrieval --data {own} --output o --device gpu", "'gpu': choices are cpu"),
+        ("run x --task retrieval --data {own} --output o --device cuda:99", "'cuda:99': choices"),
+        ("run x --task retrieval --data {own} --output o --device xpu:9", "'xpu:9': choices are"),
+        ("run x --task retrieval --data {own} --output o --device mps:9", "'mps:9': choices are"),
+        ("run x --task retrieval --data {own} --output o --device meta", "'meta': choices are"),
         ("run x --task retrieval --data {own} --output o --limit 0", "limit must be at least 1"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, own_shards, capsys):
+def test_mistakes_are_one_line_and_status_2(
+    arguments, message, tmp_path, own_shards, tiny_arch, capsys
+):
     (tmp_path / "empty").mkdir()
-    filled = arguments.format(tmp=tmp_path / "empty", own=own_shards).split()
+    cut = publish_tiny(tmp_path / "cut", tiny_arch)
+    weights = cut / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    filled = arguments.format(tmp=tmp_path / "empty", own=own_shards, cut=cut).split()
     assert main(filled) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ")
@@ -156,12 +275,18 @@ def test_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, own_sh
     assert message in error
 
 
-def test_command_line_end_to_end(tmp_path, tiny_arch, own_shards, capsys):
-    model = build_model(ModelConfig(arch=tiny_arch))
-    facts = {"step": 4, "samples_seen": 64, "weights": "last", "recipe": {}}
-    (tmp_path / "model").mkdir()
+def publish_tiny(folder, arch, step=4):
+    """A model folder."""
+    model = build_model(ModelConfig(arch=arch))
+    facts = {"step": step, "samples_seen": 64, "weights": "last", "recipe": {}}
+    folder.mkdir(parents=True)
     tokenizer = build_tokenizer(model.description.model_cfg)
-    publish(tmp_path / "model", model.clip.state_dict(), model.description, tokenizer, facts)
+    publish(folder, model.clip.state_dict(), model.description, tokenizer, facts)
+    return folder
+
+
+def test_command_line_end_to_end(tmp_path, tiny_arch, own_shards, capsys):
+    publish_tiny(tmp_path / "model", tiny_arch)
     out = tmp_path / "out"
     options = f"--task retrieval --data {own_shards} --output {out} --batch 3 --device cpu"
     assert main(["run", str(tmp_path / "model"), *options.split()]) == 0
@@ -180,3 +305,37 @@ def test_unknown_option_is_status_2(capsys):
         main(["run", "x", "--task", "retrieval", "--data", "d", "--output", "o", "--bach", "3"])
     assert stop.value.code == 2
     assert "--bach" in capsys.readouterr().err
+
+
+def test_a_launcher_without_a_gpu_gives_the_same_numbers(tmp_path, tiny_arch, own_shards):
+    publish_tiny(tmp_path / "model", tiny_arch)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    found = []
+    for name, start in (("one", [sys.executable]), ("two", launcher)):
+        options = f"--task retrieval --data {own_shards} --output {tmp_path / name} --batch 2"
+        result = subprocess.run(
+            [*start, "-m", "eval", "run", str(tmp_path / "model"), *options.split()],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        assert result.returncode == 0, result.stderr
+        (line,) = (tmp_path / name / "results.jsonl").read_text().splitlines()
+        found.append(json.loads(line)["metrics"])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("gpus", "cpu"), [(0, True), (1, False)])
+def test_the_group_is_one_for_the_device(monkeypatch, gpus, cpu):
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("eval.__main__.PartialState", lambda cpu: asked.append(cpu) or State())
+    assert _join_group(_checked_device(None)) == "here"
+    assert asked == [cpu]
+
+
+class State:
+    device = "here"

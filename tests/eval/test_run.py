@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -314,3 +315,32 @@ def test_ranks_change_nothing(world, encoder, class_folders, monkeypatch):
         assert torch.equal(images.features, alone.features)
         assert (images.positions, images.skipped) == (alone.positions, alone.skipped)
         assert torch.equal(texts, alone_texts)
+
+
+def test_what_is_saved_as_best_follows_the_tie_rule(constant, class_folders, tmp_path):
+    task = spec("zeroshot_classification", class_folders)
+    evaluate(constant, task, description={}, output=tmp_path, show_progress=False)
+    saved = np.load(tmp_path / f"predictions-{task.task}.npz", allow_pickle=False)
+    assert (saved["top"] != saved["label"][:, None]).all()  # all classes tie: wrong ones are first
+
+
+def test_a_name_that_is_no_text_reaches_the_results(encoder, class_folders, own_shards, tmp_path):
+    odd = class_folders.rename(class_folders.with_name(os.fsdecode(b"caf\xe9")))
+    task = spec("zeroshot_classification", odd)
+    evaluate(encoder, task, description={}, output=tmp_path / "out", show_progress=False)
+    (record,), unreadable = results.read(tmp_path / "out")
+    assert record["protocol"]["data"] == str(odd)
+    assert unreadable == 0
+    (own_shards / "test").rename(odd / "train")
+    with pytest.raises(ValueError, match=r"caf\\udce9/train': the path is not UTF-8"):
+        open_dataset(odd, "train")
+
+
+def test_a_folder_without_splits_has_none_in_its_results(encoder, own_shards, tmp_path):
+    (own_shards / "test").rename(own_shards / "all")
+    task = spec("retrieval", own_shards / "all")
+    evaluate(encoder, task, description={}, output=tmp_path / "out", show_progress=False)
+    (record,), _ = results.read(tmp_path / "out")
+    assert record["split"] is None
+    assert results.summary(record).startswith("all / retrieval\n")
+    assert list((tmp_path / "out").glob("all_retrieval_*.json"))

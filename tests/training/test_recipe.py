@@ -88,6 +88,11 @@ def test_options_before_the_recipe_are_refused(recipe):
         parse(["--batch", "24", "--config", str(recipe)])
 
 
+def test_no_arguments_name_what_is_missing():
+    with pytest.raises(UsageError, match="run"):
+        parse([])
+
+
 def test_a_recipe_that_is_not_there_is_named():
     with pytest.raises(UsageError, match=r"there is no file none.yaml"):
         parse(["--config", "none.yaml"])

@@ -85,3 +85,11 @@ def test_cut_pictures_are_refused_on_both_paths(file_format: str, keep: int) -> 
     for read in (decode, decode_rgb):
         with pytest.raises(UnreadableImageError):
             read(data)
+
+
+def test_a_jpeg_that_xmp_alone_turns_is_upright() -> None:
+    packet = b'http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation="6"/>'
+    data = encoded(Image.fromarray(NOISE), "JPEG")
+    data = data[:2] + b"\xff\xe1" + (len(packet) + 2).to_bytes(2, "big") + packet + data[2:]
+    assert decode_rgb(data).shape == (47, 33, 3)
+    assert np.array_equal(decode_rgb(data), np.asarray(decode(data).image))

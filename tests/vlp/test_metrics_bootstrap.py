@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,25 @@ def test_one_cluster_has_no_interval():
     assert intervals_of_ratios(one, one, totals={"t": {"a": 1.0}}) == {"a": None, "t": None}
     assert interval_of_median(np.array([3, 4]), np.array([0, 0])) is None
     assert interval_of_class_mean(np.array([0]), np.array([True])) is None
+
+
+def test_median_equals_a_loop():
+    generator = np.random.default_rng(0)
+    clusters = generator.permutation(np.repeat(np.arange(30), generator.integers(1, 6, 30)))
+    values = generator.integers(1, 40, len(clusters))
+    own = [values[clusters == cluster] for cluster in range(30)]
+    drawn = np.random.default_rng(1)
+    medians = [
+        np.median(np.concatenate([own[c] for c in drawn.integers(0, 30, 30)])) for _ in range(4000)
+    ]
+    found = interval_of_median(values, clusters)
+    assert found == pytest.approx(tuple(np.percentile(medians, (2.5, 97.5))), abs=1)
+
+
+def test_one_wide_cluster_takes_no_more_memory_than_its_values():
+    clusters = np.concatenate([np.arange(300), np.zeros(20_000, dtype=np.int64)])
+    tracemalloc.start()
+    assert interval_of_median(np.arange(len(clusters)), clusters) is not None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6  # bytes; a table of clusters by their longest needs 48e6 for one resample

@@ -79,3 +79,12 @@ def test_refuses_nan_and_foreign_labels():
         classify(torch.rand(2, 2), torch.tensor([0, 2]))
     with pytest.raises(ValueError, match="no sample"):
         classify(torch.rand(0, 2), torch.zeros(0, dtype=torch.int64))
+
+
+def test_the_best_classes_put_wrong_ones_first_within_a_tie():
+    scores = torch.tensor([[0.5, 0.5, 0.1], [0.2, 0.9, 0.3], [0.7, 0.7, 0.7]])
+    found = classify(scores, torch.tensor([0, 1, 0]), top=2)
+    assert found.top[0].tolist() == [1, 0]
+    assert found.top[1].tolist() == [1, 2]
+    assert sorted(found.top[2].tolist()) == [1, 2]
+    assert np.allclose(found.top_score, [[0.5, 0.5], [0.9, 0.3], [0.7, 0.7]])

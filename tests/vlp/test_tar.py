@@ -32,7 +32,7 @@ def test_members_are_where_scan_says(shard: Path) -> None:
 
 
 def test_equal_samples_give_equal_bytes_that_tarfile_reads(shard: Path, tmp_path: Path) -> None:
-    assert write_tar(tmp_path / "1.tar", SAMPLES) == 4
+    write_tar(tmp_path / "1.tar", SAMPLES)
     assert (tmp_path / "1.tar").read_bytes() == shard.read_bytes()
     with tarfile.open(shard) as tar:
         infos = tar.getmembers()
@@ -111,3 +111,14 @@ def test_an_empty_tar_has_no_members(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [])
     members: list[Member] = list(scan(tmp_path / "0.tar"))
     assert members == []
+
+
+@pytest.mark.parametrize("zeros", [20 * 512, 3 << 20])
+def test_room_that_was_never_filled_is_no_end(shard: Path, zeros: int) -> None:
+    end = next(member for member in scan(shard) if member.name == "k2.jpg").offset - 512
+    shard.write_bytes(shard.read_bytes()[:end] + bytes(zeros))
+    if zeros < 1 << 20:
+        assert len(list(scan(shard))) == 4
+        return
+    with pytest.raises(DamagedShardError, match=rf"0\.tar.*byte {end} .*last good member: k1.txt"):
+        list(scan(shard))

@@ -28,4 +28,23 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 (what json accepts has no useful type)
     """Write JSON with sorted keys, atomically; NaN is refused, as it is not JSON."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write any string as UTF-8, atomically, by `encode`."""
+    replace_atomically(path, lambda temporary: temporary.write_bytes(encode(text)))
+
+
+def encode(text: str) -> bytes:
+    r"""UTF-8 of any string; a byte of a file name that is no UTF-8 becomes `\udcXX`, as in JSON."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is Unicode, and not bytes of another encoding that the system passed on."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 | source | result |
 |---|---|
-| EXIF orientation | applied |
+| orientation in EXIF or XMP | applied |
 | alpha, `LA`, palette with transparency | composited on white (`convert` reveals hidden colours) |
 | 16-bit grey | scaled to 8 bits (`convert` clips everything above 255) |
 | CMYK, YCbCr, Lab, grey, palette | converted to RGB |
@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 MAX_PIXELS = 100_000_000
 FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}  # what a shard may hold
 _ORIENTATION = 0x0112
+_METADATA = (b"Exif\0", b"http://ns.adobe.com/xap/")  # either may say that a picture is turned
 
 
 class UnreadableImageError(ValueError):
@@ -73,10 +74,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
 def decode_rgb(data: bytes) -> np.ndarray:
     """RGB pixels [H, W, 3] uint8 of a picture; the fast path of training.
 
-    Plain JPEGs without EXIF go through simplejpeg, whose pixels equal Pillow's; everything else
-    through `decode`.
+    Plain JPEGs without EXIF and XMP go through simplejpeg, whose pixels equal Pillow's; everything
+    else through `decode`.
     """
-    if data[:2] == b"\xff\xd8" and b"Exif\0" not in data:
+    if data[:2] == b"\xff\xd8" and not any(mark in data for mark in _METADATA):
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if colours in ("YCbCr", "RGB", "Gray", "GRAY") and height * width <= MAX_PIXELS:

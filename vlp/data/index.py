@@ -7,7 +7,6 @@ noticed.
 """
 
 import hashlib
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlp.data.files import replace_atomically
+from vlp.data.files import is_text, replace_atomically
 from vlp.data.tar import DamagedShardError, Member, scan, split_name
 
 SCHEMA = pa.schema(
@@ -54,7 +53,7 @@ def write_index(shard: str | Path) -> int:
 
 def build_index(shard: Path) -> pa.Table:
     """The index of one tar as a table with `SCHEMA`."""
-    samples = _group(shard)
+    samples = group_members(shard)
     rows: list[dict[str, Any]] = []
     with open(shard, "rb") as file:
         for key, members in samples.items():
@@ -75,15 +74,22 @@ def build_index(shard: Path) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata))
 
 
-def _group(shard: Path) -> "OrderedDict[str, dict[str, Member]]":
-    """Members by key, in tar order; a key that comes back later is damage, not a second sample."""
-    samples: OrderedDict[str, dict[str, Member]] = OrderedDict()
+def group_members(shard: Path) -> dict[str, dict[str, Member]]:
+    """{key: {extension: member}} of the samples of a tar, in its order.
+
+    Raises:
+        DamagedShardError: the tar is damaged, a name is no UTF-8, or a key comes back later, which
+            is damage and not a second sample.
+    """
+    samples: dict[str, dict[str, Member]] = {}
     current = None
     for member in scan(shard):
         key, extension = split_name(member.name)
-        base = key.rpartition("/")[2]
-        if not extension or base.startswith("._") or key.startswith("__MACOSX/"):
-            continue  # no sample: archivers of some systems leave such files behind
+        # archivers of some systems leave `._NAME` and folders of their own behind
+        if not extension or not key.rpartition("/")[2] or key.startswith("__MACOSX/"):
+            continue
+        if not is_text(member.name):
+            raise DamagedShardError(f"{shard}: the member name {member.name!r} is not UTF-8")
         if key != current and key in samples:
             raise DamagedShardError(
                 f"{shard}: key {key!r} comes back at byte {member.offset} after other samples; "
@@ -112,20 +118,8 @@ class ShardIndex:
             FileNotFoundError: no index was written; the message has the command that writes it.
             DamagedShardError: the tar is not the one that was indexed.
         """
-        path = sidecar_path(shard, "index")
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{shard} has no index ({path} is missing); "
-                f"write it with: python -m data_tools index {shard}"
-            )
-        table = pq.read_table(path)
-        expected = int((table.schema.metadata or {}).get(b"vlp_shard_bytes", b"-1"))
-        actual = Path(shard).stat().st_size
-        if expected != actual:
-            raise DamagedShardError(
-                f"{shard} has {actual} bytes but was indexed with {expected}: it was replaced or "
-                f"cut; check it and run: python -m data_tools index {shard}"
-            )
+        table = pq.read_table(_existing_index(shard))
+        _check_size(shard, table.schema)
         return cls(shard, table)
 
     def __len__(self) -> int:
@@ -150,8 +144,31 @@ class ShardIndex:
 
 
 def shard_length(shard: str) -> int:
-    """Number of samples of an indexed shard, from the sidecar's footer alone."""
+    """Number of samples of an indexed shard, from the sidecar's footer and the tar's size alone.
+
+    Raises: as `ShardIndex.read`.
+    """
+    path = _existing_index(shard)
+    with pq.ParquetFile(path) as file:
+        _check_size(shard, file.schema_arrow)
+        return int(file.metadata.num_rows)
+
+
+def _existing_index(shard: str) -> Path:
     path = sidecar_path(shard, "index")
     if not path.is_file():
-        return len(ShardIndex.read(shard))  # raises with the command to run
-    return int(pq.ParquetFile(path).metadata.num_rows)
+        raise FileNotFoundError(
+            f"{shard} has no index ({path} is missing); "
+            f"write it with: python -m data_tools index {shard}"
+        )
+    return path
+
+
+def _check_size(shard: str, schema: pa.Schema) -> None:
+    expected = int((schema.metadata or {}).get(b"vlp_shard_bytes", b"-1"))
+    actual = Path(shard).stat().st_size
+    if expected != actual:
+        raise DamagedShardError(
+            f"{shard} has {actual} bytes but was indexed with {expected}: it was replaced or "
+            f"cut; check it and run: python -m data_tools index {shard}"
+        )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 BLOCK = tarfile.BLOCKSIZE
 _END = bytes(BLOCK)
+_LONGEST_END = 1 << 20  # bytes: the end mark with the zeros that fill a writer's last record
 
 
 class DamagedShardError(ValueError):
@@ -73,13 +74,22 @@ def scan(path: str | Path) -> Iterator[Member]:
 
 
 def _expect_end(path: str | Path, file: io.BufferedReader, start: int, last: str) -> None:
-    """After one zero block only zeros may follow: anything else is an overwritten header."""
+    """After one zero block only a few zeros may follow.
+
+    Anything else is an overwritten header, and many of them are room that was reserved for a
+    download and never filled.
+    """
     while chunk := file.read(1 << 20):
         if chunk.count(0) != len(chunk):
             raise DamagedShardError(
                 f"{path}: a zeroed header at byte {start} hides the samples behind it; "
                 f"last good member: {last}"
             )
+    if file.tell() - start > _LONGEST_END:
+        raise DamagedShardError(
+            f"{path}: nothing but zeros from byte {start} to {file.tell()}, far more than an end "
+            f"mark: a download that was not finished?; last good member: {last}"
+        )
 
 
 def _pax_path(path: str | Path, start: int, records: bytes) -> str | None:
@@ -105,13 +115,12 @@ def split_name(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", extension.lower()
 
 
-def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
+def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
     """Write samples (key, {extension: bytes}) as a reproducible USTAR tar, flushed to the disk.
 
-    Owner, mode and time are fixed, so that equal samples give equal bytes. Returns the number of
-    samples. The caller renames the file into place.
+    Owner, mode and time are fixed, so that equal samples give equal bytes. The caller renames the
+    file into place.
     """
-    count = 0
     with open(path, "wb") as raw:
         with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for key, members in samples:
@@ -120,7 +129,5 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
                     info.size = len(data)
                     info.mode = 0o644
                     tar.addfile(info, io.BytesIO(data))
-                count += 1
         raw.flush()
         os.fsync(raw.fileno())
-    return count

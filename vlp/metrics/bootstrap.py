@@ -63,16 +63,23 @@ def interval_of_median(
         clusters: [m], the cluster of each value, in 0..n-1; every cluster has a value.
         seed: of the resampling.
     """
-    table = _by_cluster(values, clusters)  # [n, longest], NaN where a cluster is shorter
-    if len(table) < 2:
+    order = np.argsort(values, kind="stable")
+    values, clusters = values[order], clusters[order]
+    n = int(clusters.max()) + 1
+    if n < 2:
         return None
-    median = np.nanmedian if np.isnan(table).any() else np.median
 
     def statistic(drawn: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
-        rows = table[drawn]  # [batch, n, longest]
-        return np.asarray(median(rows.reshape(*drawn.shape[:-1], -1), axis=axis))
+        rows = drawn.reshape(-1, n)  # [batch, n]
+        cells = rows + n * np.arange(len(rows))[:, None]
+        times = np.bincount(cells.ravel(), minlength=rows.size).reshape(rows.shape)
+        upto = times[:, clusters].cumsum(1)  # [batch, m], drawn values up to each, in their order
+        middle = ((upto[:, -1] - 1) // 2, upto[:, -1] // 2)
+        found = [values[(upto > place[:, None]).argmax(1)] for place in middle]
+        return np.asarray(np.mean(found, axis=0)).reshape(drawn.shape[:-1])
 
-    return _interval(_distribution((np.arange(len(table)),), statistic, seed=seed))
+    data = (np.arange(n),)
+    return _interval(_distribution(data, statistic, seed=seed, cells=len(values)))
 
 
 def interval_of_class_mean(
@@ -111,13 +118,18 @@ def _distribution(
     *,
     seed: int,
     resamples: int = RESAMPLES,
+    cells: int = 0,
 ) -> NDArray[np.float64]:
-    """The statistic on each resample, [..., resamples]."""
+    """The statistic on each resample, [..., resamples].
+
+    Args:
+        cells: values that a resample holds in memory, where they are more than its data.
+    """
     result = stats.bootstrap(
         data,
         statistic,
         n_resamples=resamples,
-        batch=max(1, _CELLS // data[0].size),
+        batch=max(1, _CELLS // max(cells, data[0].size)),
         vectorized=True,
         paired=len(data) > 1,
         axis=-1,
@@ -130,12 +142,3 @@ def _distribution(
 def _interval(drawn: NDArray[np.float64]) -> Interval:
     low, high = np.percentile(drawn, (2.5, 97.5))
     return float(low), float(high)
-
-
-def _by_cluster(values: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
-    order = np.argsort(clusters, kind="stable")
-    sizes = np.bincount(clusters)
-    table = np.full((len(sizes), int(sizes.max())), np.nan)
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    table[clusters[order], np.arange(len(values)) - starts] = values[order]
-    return table

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlp.metrics.similarity import best_first, just_below
+
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
@@ -20,6 +22,8 @@ class Classification:
     predicted: NDArray[np.int64]  # [n], equals the label only where the answer is right
     rank: NDArray[np.int64]  # [n], of the true class, 1 is best
     tied: NDArray[np.bool_]  # [n], another class has exactly the true class's score
+    top: NDArray[np.int64]  # [n, K] classes, best first, wrong ones first within a tie
+    top_score: NDArray[np.float32]  # [n, K]
     classes: int
 
     def correct(self, k: int = 1) -> NDArray[np.bool_]:
@@ -45,12 +49,13 @@ class Classification:
         return values
 
 
-def classify(scores: Tensor, labels: Tensor) -> Classification:
+def classify(scores: Tensor, labels: Tensor, top: int = 5) -> Classification:
     """Rank the true class of every sample.
 
     Args:
         scores: [n, C], higher is better.
         labels: [n] integers in [0, C).
+        top: how many of the best classes to keep.
 
     Raises:
         ValueError: a score that is no number (it would compare as better than nothing), a label
@@ -73,11 +78,15 @@ def classify(scores: Tensor, labels: Tensor) -> Classification:
     rank = 1 + above + equal
     best_other = scores.scatter(1, labels[:, None], -torch.inf).argmax(1)  # [n]
     predicted = torch.where(rank == 1, labels, best_other)
+    lowered = scores.scatter(1, labels[:, None], just_below(true))
+    best, best_score = best_first(scores, lowered, top)
     return Classification(
         labels=labels.cpu().numpy(),
         predicted=predicted.cpu().numpy(),
         rank=rank.cpu().numpy(),
         tied=(equal > 0).cpu().numpy(),
+        top=best.cpu().numpy(),
+        top_score=best_score.cpu().numpy(),
         classes=classes,
     )
 

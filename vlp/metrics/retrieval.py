@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlp.metrics.similarity import similarity_chunks
+from vlp.metrics.similarity import best_first, just_below, similarity_chunks
 
 RECALLS = (1, 5, 10)
 
@@ -61,8 +61,8 @@ def text_to_image(image: Tensor, text: Tensor, owner: Tensor, top: int = 5) -> R
         best = scores.gather(1, true)  # [q, 1]
         above = (scores > best).sum(1)
         equal = (scores == best).sum(1) - 1
-        lowered = scores.scatter(1, true, _just_below(best))
-        parts.append((1 + above + equal, equal > 0, *_top(scores, lowered, top)))
+        lowered = scores.scatter(1, true, just_below(best))
+        parts.append((1 + above + equal, equal > 0, *best_first(scores, lowered, top)))
     return _join(parts)
 
 
@@ -86,8 +86,8 @@ def image_to_text(image: Tensor, text: Tensor, owner: Tensor, top: int = 5) -> R
         foreign = scores.masked_fill(own, -torch.inf)
         above = (foreign > best).sum(1)
         equal = (foreign == best).sum(1)
-        lowered = torch.where(own, _just_below(scores), scores)
-        parts.append((1 + above + equal, equal > 0, *_top(scores, lowered, top)))
+        lowered = torch.where(own, just_below(scores), scores)
+        parts.append((1 + above + equal, equal > 0, *best_first(scores, lowered, top)))
     return _join(parts)
 
 
@@ -120,16 +120,6 @@ def _check(image: Tensor, text: Tensor, owner: Tensor) -> None:
         raise ValueError(
             f"owner: needs one picture in [0, {len(image)}) for each of {len(text)} texts"
         )
-
-
-def _just_below(scores: Tensor) -> Tensor:
-    """The next smaller float: sorts an answer behind whatever ties with it, and nothing else."""
-    return torch.nextafter(scores, torch.full_like(scores, -torch.inf))
-
-
-def _top(scores: Tensor, lowered: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    best = lowered.topk(min(k, lowered.shape[1]), dim=1).indices  # [q, K]
-    return best, scores.gather(1, best)
 
 
 def _join(parts: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Ranks:

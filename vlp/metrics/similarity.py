@@ -18,6 +18,17 @@ def similarity(queries: Tensor, gallery: Tensor) -> Tensor:
     return torch.cat([scores for _, scores in similarity_chunks(queries, gallery)])
 
 
+def just_below(scores: Tensor) -> Tensor:
+    """The next smaller float: sorts an answer behind whatever ties with it, and nothing else."""
+    return torch.nextafter(scores, torch.full_like(scores, -torch.inf))
+
+
+def best_first(scores: Tensor, lowered: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Columns and scores of the k best of each row, in the order of `lowered`, [q, K] each."""
+    best = lowered.topk(min(k, lowered.shape[1]), dim=1).indices
+    return best, scores.gather(1, best)
+
+
 def similarity_chunks(queries: Tensor, gallery: Tensor) -> Iterator[tuple[int, Tensor]]:
     """(first query, scores [rows, g] float32), a bounded number of scores at a time."""
     columns = gallery.double().T  # [D, g]
