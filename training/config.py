@@ -1,5 +1,6 @@
 """The configuration of a run: typed, frozen, and what the recipes fill in."""
 
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,6 +10,7 @@ from vlp.data.loader import DataConfig
 from vlp.model import ModelConfig
 from vlp.objectives import Objective
 
+log = logging.getLogger(__name__)
 _UNITS = {"s": 1, "min": 60, "h": 3600}
 _DURATION = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_UNITS)})")
 
@@ -123,9 +125,12 @@ class TrainConfig:
         if seconds(self.watchdog) is None:
             raise ValueError(f"watchdog must be like 30s, 10min, 2h; got {self.watchdog!r}")
         if self.schedule.warmup + self.schedule.cooldown > self.samples:
-            raise ValueError(
-                f"schedule.warmup {self.schedule.warmup} and schedule.cooldown "
-                f"{self.schedule.cooldown} are longer than the run of {self.samples} samples"
+            log.warning(
+                "schedule: warmup %d and cooldown %d are longer than the %d samples of the run: "
+                "the learning rate never reaches optim.lr",
+                self.schedule.warmup,
+                self.schedule.cooldown,
+                self.samples,
             )
 
     @property

@@ -60,7 +60,6 @@ def test_options_override_the_recipe(recipe):
         (["--precision", "fp8"], "fp8"),
         (["--checkpoint.every", "10minutes"], "checkpoint.every must be a number of samples or"),
         (["--optim.lr", "-1"], "optim.lr must be positive, got -1"),
-        (["--schedule.warmup", "1000"], "longer than the run of 288 samples"),
         (["--data.augment.scale", "[0.9, 0.1]"], "data.augment.scale must be 0 < low <= high <= 1"),
         (["--micro_batch", "0"], "micro_batch must be at least 1"),
         (
@@ -86,6 +85,11 @@ def test_a_repeated_key_is_refused(recipe):
 def test_options_before_the_recipe_are_refused(recipe):
     with pytest.raises(UsageError, match="--config comes first"):
         parse(["--batch", "24", "--config", str(recipe)])
+
+
+def test_a_warm_up_longer_than_the_run_is_pointed_out(recipe, caplog):
+    parse(["--config", str(recipe), "--schedule.warmup", "1000"])
+    assert "longer than the 288 samples of the run" in caplog.text
 
 
 def test_no_arguments_name_what_is_missing():
