@@ -8,6 +8,7 @@ out whole batches is what makes the result equal for every number of ranks.
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Never, TypeVar
 
@@ -21,6 +22,7 @@ from eval.datasets import EvalDataset
 from eval.interface import Encodes
 from vlp import dist
 from vlp.data.images import UnreadableImageError
+from vlp.data.loader import draw_from, leave_signals_to_the_parent
 
 logger = logging.getLogger(__name__)
 _NAMED = 20  # unreadable pictures named one by one in the log
@@ -62,17 +64,19 @@ def encode_images(
     Raises:
         ValueError: no picture can be read, or the features are no numbers.
     """
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         _Pictures(dataset, encoder),
         batch_sampler=_own(_batches(range(len(dataset)), batch)),
+        worker_init_fn=leave_signals_to_the_parent,
         num_workers=workers,
         collate_fn=list,
         # of its own: the loader draws a seed, and an evaluation must leave training's random state
         generator=torch.Generator(),
     )
     features, positions, skipped = [], [], []
-    with _progress(len(dataset), "pictures", show_progress) as bar:
-        for loaded in loader:
+    drawn = closing(draw_from(loader))
+    with drawn as pictures, _progress(len(dataset), "pictures", show_progress) as bar:
+        for loaded in pictures:
             pixels = [image for _, image, _ in loaded if image is not None]
             positions += [position for position, image, _ in loaded if image is not None]
             skipped += [(dataset.keys[i], reason) for i, image, reason in loaded if image is None]

@@ -56,6 +56,13 @@ class ScheduleConfig:
     warmup: int = 0  # samples, linear
     cooldown: int = 0  # samples at the end of constant_cooldown, linear to zero
 
+    def __post_init__(self) -> None:
+        if (self.cooldown > 0) != (self.kind == "constant_cooldown"):
+            raise ValueError(
+                f"schedule.cooldown {self.cooldown} with schedule.kind {self.kind}: a cooldown "
+                "belongs to constant_cooldown, and to it alone"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig:
@@ -122,7 +129,7 @@ class TrainConfig:
             raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema must be in (0, 1), got {self.ema}")
-        if seconds(self.watchdog) is None:
+        if not seconds(self.watchdog):
             raise ValueError(f"watchdog must be like 30s, 10min, 2h; got {self.watchdog!r}")
         if self.schedule.warmup + self.schedule.cooldown > self.samples:
             log.warning(

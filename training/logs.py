@@ -49,7 +49,7 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, samples_seen: int) -> None:
-        drop_later_lines(path, samples_seen, lambda line: line["samples_seen"])
+        drop_later_lines(path, samples_seen, lambda line: line.get("samples_seen"))
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (kept open)
 
     def write(self, entry: Mapping[str, float | int | None]) -> None:

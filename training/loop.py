@@ -32,7 +32,6 @@ class TrainingStoppedError(RuntimeError):
 class Trainer(Protocol):
     """What the loop needs done; `training.build` puts it together."""
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]: ...
     def optimize(self, batch: Batch, step: int) -> dict[str, Tensor]: ...
     def evaluate(self, progress: Progress) -> None: ...
     def save(self, progress: Progress) -> None: ...
@@ -67,9 +66,16 @@ class Failures:
 
 
 def train(
-    config: TrainConfig, trainer: Trainer, progress: Progress, control: Control, logs: Logs
+    config: TrainConfig,
+    trainer: Trainer,
+    data: Iterator[Batch],
+    progress: Progress,
+    control: Control,
+    logs: Logs,
 ) -> bool:
     """Run from `progress` to the end. True if it is done, False if a signal stopped it.
+
+    `data` are the batches from `progress` on.
 
     Raises:
         TrainingStoppedError: too many non-finite updates or unusable samples, data that cannot be
@@ -80,7 +86,6 @@ def train(
         for every in (config.log.every, config.eval.every, config.checkpoint.every)
     )
     failures, speed = Failures(), Speed(progress.samples_seen)
-    data = trainer.batches(progress.step, config.steps)
     for step in range(progress.step, config.steps):
         with speed.waiting():
             batch = failures.keep(partial(next, data))
@@ -102,8 +107,8 @@ def train(
                 entry = {**progress.counts(), **measured, **speed.since(seen)}
                 failures.keep(partial(logs.write, entry))
         if agreed.evaluate or last:
-            with speed.paused():
-                failures.keep(partial(trainer.evaluate, progress))
+            with speed.paused():  # all ranks communicate in it, so a failure must end the process
+                trainer.evaluate(progress)
         if agreed.save or agreed.stop or last:
             with speed.paused():
                 failures.keep(partial(trainer.save, progress))
@@ -111,7 +116,7 @@ def train(
             break
     failures.keep(partial(trainer.finish_saving, wait=True))
     failures.stop_if_any(control, Votes())
-    return progress.step == config.steps
+    return progress.step >= config.steps
 
 
 def _stop_if_hopeless(

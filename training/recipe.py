@@ -1,6 +1,6 @@
 """Reading a configuration: YAML recipe, command line, and what an existing run was made with."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise UsageError(f"{key_node.start_mark}: {key!r} is no key; an unfilled template?")
         if key in seen:
             raise UsageError(f"{key_node.start_mark}: the key {key!r} stands there twice")
         seen.add(key)
@@ -157,7 +159,10 @@ def check_run(run: Path, recipe: dict[str, Any], *, override: bool) -> None:
     path = run / CONFIG_FILE
     if not path.is_file():
         return
-    old = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        old = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is no YAML: {error}") from error
     if not isinstance(old, dict):
         raise UsageError(f"{path} is no configuration; use another --run")
     lines = differences(old, recipe)

@@ -139,14 +139,34 @@ class Checkpoints:
             shutil.rmtree(leftover)
 
     def newest(self) -> tuple[Path, Progress] | None:
-        """The newest complete checkpoint; damaged ones are passed over by name."""
+        """The newest complete checkpoint; damaged ones are passed over by name and put aside.
+
+        Raises:
+            ValueError: there are checkpoints, but all of them are damaged.
+        """
+        damaged: list[tuple[Path, str]] = []
         for path in reversed(self._steps()):
             defect = find_defect(path)
             if defect is None:
+                self._put_aside(damaged)
                 content = json.loads((path / "state" / _PROGRESS_FILE).read_text(encoding="utf-8"))
                 return path, Progress(**content)
-            log.warning("checkpoint %s is damaged (%s); passing it over", path, defect)
+            damaged.append((path, defect))
+        if damaged:
+            listed = "; ".join(f"{path}: {defect}" for path, defect in damaged)
+            raise ValueError(
+                f"every checkpoint of the run is damaged ({listed}); "
+                "remove them to begin anew, or use another --run"
+            )
         return None
+
+    def _put_aside(self, damaged: Iterable[tuple[Path, str]]) -> None:
+        """Rename, so that nobody takes a damaged checkpoint for the newest."""
+        for path, defect in damaged:
+            log.warning("checkpoint %s is damaged (%s); passing it over", path, defect)
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(path, aside)
 
     def _steps(self) -> list[Path]:
         if not self.folder.is_dir():
@@ -174,12 +194,11 @@ class Checkpoints:
             raise OSError(
                 f"checkpoint {self.folder / name} was not saved: {_cause(error)}"
             ) from error
-        # a later one can only be damaged and passed over: it must not push out a good one
-        for old in [path for path in self._steps() if path.name <= name][: -self.keep]:
+        for old in self._steps()[: -self.keep]:
             self._remove(old)
 
     def _replace(self, temporary: Path, final: Path) -> None:
-        if final.exists():  # a damaged one of the same step, passed over before
+        if final.exists():  # saved by a signal at the very step at which it was due again
             self._remove(final)
         os.rename(temporary, final)
         _flush([self.folder])
@@ -233,7 +252,7 @@ def find_defect(path: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None."""
     try:
         listing = json.loads((path / COMPLETE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         return f"{COMPLETE_FILE}: {error}"
     for name, expected in listing.items():
         file = path / name

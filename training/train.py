@@ -10,7 +10,7 @@ import faulthandler
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def start(request: Request, trainer: RunTrainer) -> Progress:
-    """Claim the run's directory and restore its newest complete checkpoint, if there is one.
+    """Check the run's directory and restore its newest complete checkpoint, if there is one.
 
     Raises:
         UsageError: the run was made with another configuration or other data.
@@ -107,7 +107,9 @@ def _check_data(progress: Progress, digest: str, *, override: bool) -> None:
 def _take_back(folder: Path, samples_seen: int) -> None:
     """Remove what an interrupted run reported after the checkpoint: it will be reported again."""
     for path in folder.glob("eval/*/results.jsonl"):
-        drop_later_lines(path, samples_seen, lambda line: line["checkpoint"].get("samples_seen"))
+        drop_later_lines(
+            path, samples_seen, lambda line: line.get("checkpoint", {}).get("samples_seen")
+        )
     drop_later_lines(folder / "problems.jsonl", samples_seen, lambda line: line.get("samples_seen"))
 
 
@@ -120,9 +122,10 @@ def run(config: TrainConfig, trainer: RunTrainer, progress: Progress) -> int:
     control = Control()
     logs = Logs(folder, progress.samples_seen, config.samples, trainer.accelerator)
     trainer.say = logs.say
-    with logs, control.listening(), watchdog(config.watchdog) as arm:
+    batches = trainer.batches(progress.step, config.steps)
+    with logs, closing(batches), control.listening(), watchdog(config.watchdog) as arm:
         logs.on_step = arm
-        done = train(config, trainer, progress, control, logs)
+        done = train(config, trainer, batches, progress, control, logs)
     if not done:
         log.info(
             "stopped by a signal at %d samples; the same command goes on", progress.samples_seen

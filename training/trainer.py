@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from eval.run import evaluate
 from eval.spec import EvalSpec
 from training.accumulate import backward_in_passes
 from training.config import TrainConfig
+from training.loop import TrainingStoppedError
 from training.optim import update
 from training.schedule import learning_rate
 from training.state import (
@@ -73,7 +74,7 @@ class RunTrainer:
         assert isinstance(self.averaged.module, DualEncoder)
         return self.averaged.module
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         on_gpu = self.accelerator.device.type == "cuda"
         return batches(
             self.dataset, start, stop, workers=self.config.data.workers, pin_memory=on_gpu
@@ -174,13 +175,16 @@ class RunTrainer:
         )
         description = {**encoder.description, **asdict(progress)}
         for name, spec in self.tasks.items():
-            found = evaluate(
-                encoder,
-                spec,
-                description=description,
-                output=Path(self.config.run) / "eval" / name,
-                show_progress=False,
-            )
+            try:
+                found = evaluate(
+                    encoder,
+                    spec,
+                    description=description,
+                    output=Path(self.config.run) / "eval" / name,
+                    show_progress=False,
+                )
+            except ValueError as error:  # of the features or the data, so the same on all ranks
+                raise TrainingStoppedError(f"evaluation {name}: {error}") from error
             shown = ", ".join(f"{key} {found[key]:.2%}" for key in HEADLINES if key in found)
             self.say(f"[{progress.samples_seen:,} pairs] {name}: {shown}")
         self.step_module.model.train(training)

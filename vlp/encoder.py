@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
@@ -145,7 +146,13 @@ def load(
         description = {"name": name, "path": str(folder)}
     else:
         arch, _, tag = source.partition("/")
-        model = build_model(ModelConfig(arch=arch, weights=tag or None))
+        if not tag:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
+            raise ValueError(
+                f"{source!r} is no folder, and as a model's name it lacks a pretrained tag, "
+                f"NAME/TAG; tags of {arch}: {tags}"
+            )
+        model = build_model(ModelConfig(arch=arch, weights=tag))
         tokenizer = build_tokenizer(model.description.model_cfg)
         description = {"name": arch, "path": source}
     model.rename(description["name"])

@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import subprocess
 
 import pytest
 from accelerate.state import AcceleratorState
@@ -50,7 +51,6 @@ def test_a_batch_that_ranks_cannot_share(tmp_path, tiny_arch, shards):
 
 
 def test_fewer_processes_than_the_launcher_was_told(tmp_path, tiny_arch, shards):
-    import subprocess
     import sys
 
     recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, shards)
@@ -148,8 +148,6 @@ def test_a_disk_that_is_full_while_saving(tmp_path, tiny_arch, shards, processes
     run = tmp_path / "run"
     good = train(recipe, "--samples", "36", "--schedule.warmup", "24")
     assert good.returncode == 0, good.stderr
-    import subprocess
-
     limit = 1 << 20  # bytes a file may have: the process is told so as by a full disk
     done = subprocess.run(
         command(recipe, "--resume", "override", processes=processes),
@@ -173,6 +171,26 @@ def test_a_disk_that_is_full_while_saving(tmp_path, tiny_arch, shards, processes
     assert len(metrics(run)) == 24
 
 
+def test_a_defect_shows_its_place_and_ends_the_process(tmp_path, tiny_arch, shards):
+    (tmp_path / "mine.py").write_text(
+        "from vlp.objectives import InfoNCE\n\n\nclass Broken(InfoNCE):\n"
+        "    def forward(self, signals):\n        raise ValueError('a defect')\n"
+    )
+    objectives = {"contrastive": {"class_path": "mine.Broken"}}
+    recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, shards, objectives=objectives)
+    done = subprocess.run(
+        command(recipe, "--data.workers", "1"),
+        cwd=ROOT,
+        env={**environment(), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "mine.py" in done.stderr
+    assert "a defect" in done.stderr
+
+
 def test_a_dry_run_prints_costs_and_leaves_nothing_behind(trained, tmp_path):
     status, said = trained("--dry-run")
     assert status == 0
@@ -182,8 +200,6 @@ def test_a_dry_run_prints_costs_and_leaves_nothing_behind(trained, tmp_path):
 
 
 def test_help_and_print_config(recipe_command):
-    import subprocess
-
     shown = subprocess.run(
         [*recipe_command, "--print_config"],
         cwd=ROOT,

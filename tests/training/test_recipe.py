@@ -61,6 +61,8 @@ def test_options_override_the_recipe(recipe):
         (["--checkpoint.every", "10minutes"], "checkpoint.every must be a number of samples or"),
         (["--optim.lr", "-1"], "optim.lr must be positive, got -1"),
         (["--data.augment.scale", "[0.9, 0.1]"], "data.augment.scale must be 0 < low <= high <= 1"),
+        (["--watchdog", "0s"], "watchdog must be like 30s"),
+        (["--schedule.cooldown", "16"], "a cooldown belongs to constant_cooldown"),
         (["--micro_batch", "0"], "micro_batch must be at least 1"),
         (
             ["--objectives.contrastive.class_path", "vlp.objectives.InfoNEC"],
@@ -79,6 +81,12 @@ def test_mistakes_are_named(recipe, options, expected):
 def test_a_repeated_key_is_refused(recipe):
     recipe.write_text(recipe.read_text() + "\nbatch: 24\n")
     with pytest.raises(UsageError, match="the key 'batch' stands there twice"):
+        parse(["--config", str(recipe)])
+
+
+def test_an_unfilled_template_is_named(recipe):
+    recipe.write_text(recipe.read_text() + "\nprecision: {{precision}}\n")
+    with pytest.raises(UsageError, match="is no key; an unfilled template"):
         parse(["--config", str(recipe)])
 
 

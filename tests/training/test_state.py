@@ -1,5 +1,6 @@
 """Checkpoints on disk: whole or absent, the newest good ones kept."""
 
+import pytest
 import torch
 
 from training.state import Checkpoints, Progress, find_defect
@@ -35,7 +36,16 @@ def test_a_damaged_later_one_does_not_push_out_a_good_one(tmp_path):
     assert checkpoints.newest()[1].step == 22
     save(checkpoints, 24)  # replaces the damaged one
     assert checkpoints.newest()[1].step == 24
-    assert [p.name for p in checkpoints.folder.iterdir()] == ["step-000000024"]
+    kept = sorted(path.name for path in checkpoints.folder.iterdir())
+    assert kept == ["damaged-step-000000024", "step-000000024"]
+
+
+def test_a_run_of_damaged_checkpoints_is_not_begun_anew_in_silence(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    save(checkpoints, 3)
+    (checkpoints.folder / "step-000000003" / "complete.json").unlink()
+    with pytest.raises(ValueError, match=r"every checkpoint of the run is damaged .*000000003"):
+        checkpoints.newest()
 
 
 def test_what_an_interrupted_save_left_is_removed(tmp_path):

@@ -6,10 +6,10 @@ Everything random is keyed by (seed, epoch, sample), so a batch depends on its n
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from vlp.data.order import DRAW, BatchOrder, Place, philox
 from vlp.data.source import RawSample, Source, SourceConfig, UnusableSampleError
 from vlp.data.transforms import Augment, drop_words
 
+T = TypeVar("T")
 MAX_SUBSTITUTES = 100  # a source in which this many draws in a row fail has nothing to read
 
 
@@ -146,18 +147,30 @@ class PairDataset(Dataset[Batch]):
         )
 
 
-def _leave_signals_to_the_trainer(_: int) -> None:
-    """Schedulers and Ctrl-C signal a whole process group; the trainer needs its loader to save.
+def leave_signals_to_the_parent(_: int) -> None:
+    """Schedulers and Ctrl-C signal a whole process group; the parent needs its workers to save.
 
-    A worker ends when its parent does, whatever way that went.
+    A worker ends when its iterator is closed, and when the parent is gone.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 
+def draw_from(loader: DataLoader[T]) -> Generator[T, None, None]:
+    """What the loader gives. Close the generator: its workers end with it and with nothing else.
+
+    They ignore the signals by which an interpreter that exits would end them.
+    """
+    iterator = iter(loader)
+    try:
+        yield from iterator
+    finally:
+        del iterator, loader  # the last references
+
+
 def batches(
     dataset: PairDataset, start: int, stop: int, *, workers: int, pin_memory: bool
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches start to stop in order; workers take whole batches in turn."""
     options: dict[str, Any] = {"persistent_workers": True} if workers else {}
     loader: DataLoader[Batch] = DataLoader(
@@ -166,7 +179,7 @@ def batches(
         sampler=range(start, stop),
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_trainer,
+        worker_init_fn=leave_signals_to_the_parent,
         **options,
     )
-    return iter(loader)
+    return draw_from(loader)

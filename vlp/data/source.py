@@ -98,10 +98,7 @@ class Source:
             raise ValueError(f"data.sources.{name}.shards: {len(self.shards)} shards, no sample")
         for shard in self.shards:
             for sidecar in config.sidecars:
-                if not sidecar_path(shard, sidecar).is_file():
-                    raise FileNotFoundError(
-                        f"data.sources.{name}.sidecars: {sidecar_path(shard, sidecar)} is missing"
-                    )
+                _check_sidecar(f"data.sources.{name}.sidecars", sidecar_path(shard, sidecar))
         self._open: OrderedDict[int, _OpenShard] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,6 +147,14 @@ class _OpenShard:
             rewrites = self.rewrites.get((key, self.index.src_sha256(row)))
         fallback = self.rewrites is not None and rewrites is None
         return RawSample(self.index.shard, key, parts, rewrites or (), fallback)
+
+
+def _check_sidecar(key: str, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{key}: {path} is missing")
+    lacking = {"key", "src_sha256", "texts"} - set(pq.read_schema(path).names)
+    if lacking:
+        raise ValueError(f"{key}: {path} lacks the columns {sorted(lacking)}")
 
 
 def _read_rewrites(shard: str) -> dict[tuple[str, str], list[str]]:

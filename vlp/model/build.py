@@ -18,7 +18,7 @@ from vlp.model.weights import load_weights
 from vlp.published import CARD_FILE, CONFIG_FILE, find_published
 
 log = logging.getLogger(__name__)
-PREPROCESSING_OF_TAG = ("mean", "std", "interpolation", "resize_mode")
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,8 @@ def build_model(config: ModelConfig) -> DualEncoder:
     """
     model_cfg, preprocess_cfg = read_arch(config.arch)
     tag = open_clip.get_pretrained_cfg(config.arch.replace("/", "-"), config.weights or "")
-    preprocess_cfg |= {key: tag[key] for key in PREPROCESSING_OF_TAG if key in tag}
+    for source in (tag, preprocessing_of(config.weights)):
+        preprocess_cfg |= {key: source[key] for key in PREPROCESSING if key in source}
     if tag:  # the activation belongs to the weights: with the other one every feature is wrong
         model_cfg["quick_gelu"] = bool(tag.get("quick_gelu", False))
     clip, model_cfg, preprocess_cfg = instantiate(model_cfg, preprocess_cfg, config)
@@ -84,6 +85,15 @@ def read_arch(arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if missing:
         raise ValueError(f"model.arch: {arch} lacks {', '.join(sorted(missing))}")
     return model_cfg, content.get("preprocess_cfg", {})
+
+
+def preprocessing_of(weights: str | None) -> dict[str, Any]:
+    """What a model folder says of the pictures that its weights expect; empty for anything else."""
+    if weights is None or not Path(weights).expanduser().is_dir():
+        return {}
+    path = find_published(Path(weights).expanduser()) / CONFIG_FILE
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("preprocess_cfg", {})
+    return found
 
 
 def check_activation(weights: str, act: str) -> None:
