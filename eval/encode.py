@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Never, TypeVar
+from typing import Any, Never, TypeVar
 
 import torch
 from torch import Tensor
