@@ -1,7 +1,8 @@
 """The training loop, on one page.
 
 What a rank does alone (fetching data, writing files) may fail on that rank alone. Such a failure is
-kept, and the ranks agree on it before the next collective: none is left waiting for another.
+kept, and the ranks agree on it before the next collective: none is left waiting for another. An
+evaluation communicates within itself, so a failure in it ends the rank's process instead.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +53,7 @@ class Failures:
             return action()
         except LOCAL_FAILURES as error:
             # a loader worker's error comes with its stack; the last line is the message
-            self.found.append(str(error).strip().splitlines()[-1])
+            self.found.append((str(error).strip() or repr(error)).splitlines()[-1])
             return None
 
     def stop_if_any(self, control: Control, votes: Votes) -> Votes:

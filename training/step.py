@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +12,6 @@ from vlp.signals import Signals, as_signals
 
 Autocast = Callable[[], AbstractContextManager[object]]
 DATA_SIGNALS = frozenset({"pixels", "tokens", "sample_id"})
-
-
-class SourceOfSignals(Protocol):
-    """A module that adds signals."""
-
-    needs: frozenset[str]
-    provides: frozenset[str]
-
-    def __call__(self, signals: Signals) -> Signals: ...
 
 
 class TrainStep(nn.Module):
