@@ -106,7 +106,7 @@ def ours(shards: str, workers: int) -> float:
     next(iterator)
     begin, seen = time.perf_counter(), 0
     for batch in iterator:
-        seen += len(batch["pixels"])
+        seen += len(batch["rows"]["pixels"])
     return seen / (time.perf_counter() - begin)
 
 

@@ -1,15 +1,13 @@
 """`shapes`: the built-in world, written through the same builder and sidecars as any data."""
 
 import itertools
+import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from data_tools.benchmark_layout import write_classification_set
@@ -19,23 +17,22 @@ from data_tools.errors import InputError
 from data_tools.progress import bar
 from data_tools.shapes_captions import Description, describe, plural
 from data_tools.shapes_drawing import SceneReader, draw_scene
-from data_tools.shapes_world import COLOURS, NUMBERS, SHAPES, Thing, make_labelled, make_scene
-from vlp.data.files import replace_atomically
-from vlp.data.index import caption_sha256, sidecar_path
+from data_tools.shapes_neighbours import Content, packed_content
+from data_tools.shapes_paraphrases import paraphrases_of
+from data_tools.shapes_sidecars import SAMPLES_PER_SHARD, write_sidecars
+from data_tools.shapes_world import (
+    COLOURS,
+    KINDS,
+    NUMBERS,
+    SHAPES,
+    Thing,
+    make_labelled,
+    make_scene,
+)
 
-SAMPLES_PER_SHARD = 1000
 _LEAST_TEST_PAIRS = 200
 _PER_CLASS = 50  # pictures of a classification set
-
-_HEAD = [("key", pa.string()), ("src_sha256", pa.string())]
-_TEXTS = ("texts", pa.list_(pa.string()))
-SIDECARS = {
-    "rewrites": pa.schema([*_HEAD, _TEXTS]),
-    "negatives": pa.schema([*_HEAD, _TEXTS, ("kinds", pa.list_(pa.string()))]),
-    "counts": pa.schema(
-        [*_HEAD, ("count", pa.int32()), ("noun", pa.string()), ("counterfactual", pa.string())]
-    ),
-}
+_MOST_DRAWS = 20  # for a test scene, until its kinds count as exhausted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +45,10 @@ class Shapes:
             the test split.
         seed: equal seeds give equal bytes.
         image_size: side of a picture in pixels.
+        kinds: kinds of scenes to draw, of single, pair, between and count: a name, a list of them,
+            or relative weights; {single: 15, pair: 40, between: 15, count: 30} without it.
+        numbers: share of the train split's count scenes whose texts tell the number; the others
+            say "some". The test split always tells it.
         workers: processes; 0 is one for each core.
         restart: remove what an earlier run wrote in output, and make it anew.
     """
@@ -56,15 +57,18 @@ class Shapes:
     pairs: int
     seed: int = 0
     image_size: int = 64
+    kinds: dict[str, float] | list[str] | str | None = None
+    numbers: float = 1.0
     workers: int = 0
     restart: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Split:
-    pictures: list[Picture]
-    descriptions: list[Description]
-    repeats: int  # captions that an earlier picture of the split has too
+    pictures: list[Picture] = field(default_factory=list)
+    descriptions: list[Description] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
+    repeats: int = 0  # captions that an earlier picture of the split has too
 
 
 def shapes(options: Shapes) -> None:
@@ -75,10 +79,11 @@ def shapes(options: Shapes) -> None:
         RunError: the run stopped; the same command continues it.
     """
     _check(options)
+    kinds = _weights(options)
     test = min(max(options.pairs // 10, _LEAST_TEST_PAIRS), options.pairs // 2)
     splits = {
-        "train": _make_split(options.seed, "train", options.pairs - test, unique=False),
-        "test": _make_split(options.seed, "test", test, unique=True),
+        "train": _make_split(options, kinds, "train", options.pairs - test),
+        "test": _make_split(options, kinds, "test", test),
     }
     for name, split in splits.items():
         share = split.repeats / len(split.pictures)
@@ -86,19 +91,18 @@ def shapes(options: Shapes) -> None:
     collection = Collection(
         kind="shapes",
         splits={name: split.pictures for name, split in splits.items()},
-        reader=SceneReader(image_size=options.image_size),
+        reader=SceneReader(image_size=options.image_size, kinds=kinds),
     )
-    settings = {"pairs": options.pairs, "seed": options.seed, "image_size": options.image_size}
     writing = Writing(
         output=options.output,
-        settings=settings,
+        settings=_settings(options, kinds),
         samples_per_shard=SAMPLES_PER_SHARD,
         workers=options.workers,
         restart=options.restart,
     )
     write_collection(collection, writing)
     for name, split in splits.items():
-        _write_sidecars(options.output / name, split.descriptions)
+        write_sidecars(options.output / name, split.descriptions, split.contents)
     _write_classification(options)
 
 
@@ -109,60 +113,85 @@ def _check(options: Shapes) -> None:
         raise InputError(f"--seed {options.seed}: expected 0 or more")
     if not 32 <= options.image_size <= 1024:
         raise InputError(f"--image-size {options.image_size}: expected 32 to 1024 pixels")
+    if not 0 <= options.numbers <= 1:
+        raise InputError(f"--numbers {options.numbers}: expected a share, 0 to 1")
 
 
-def _make_split(seed: int, stream: str, number: int, unique: bool) -> _Split:
+def _weights(options: Shapes) -> dict[str, float]:
+    """The scene kinds to draw in the order of `KINDS`, by relative weight, none of which is 0."""
+    kinds = KINDS if options.kinds is None else options.kinds
+    names = [kinds] if isinstance(kinds, str) else kinds
+    given = names if isinstance(names, dict) else dict.fromkeys(names, 1.0)
+    unknown = [name for name in given if name not in KINDS]
+    if unknown:
+        choices = ", ".join(KINDS)
+        raise InputError(f"--kinds {', '.join(unknown)}: no kind of scene; choices are {choices}")
+    for name, weight in given.items():
+        if not 0 <= weight < math.inf:
+            raise InputError(f"--kinds {name}: {weight}: expected a weight of 0 or more")
+    if not sum(given.values()):
+        raise InputError("--kinds: expected a weight above 0 for at least one kind of scene")
+    return {name: float(given[name]) for name in KINDS if given.get(name)}
+
+
+def _settings(options: Shapes, kinds: Mapping[str, float]) -> dict[str, Any]:
+    """What a resumed run must share. Options left alone are not told, as they change no byte."""
+    settings: dict[str, Any] = {
+        "pairs": options.pairs,
+        "seed": options.seed,
+        "image_size": options.image_size,
+    }
+    if kinds != KINDS:
+        settings["kinds"] = kinds
+    if options.numbers != Shapes.numbers:
+        settings["numbers"] = options.numbers
+    return settings
+
+
+def _make_split(options: Shapes, kinds: Mapping[str, float], stream: str, number: int) -> _Split:
     """The scenes of a split with their texts.
 
-    Args:
-        unique: pass over scenes whose caption was there before, so that retrieval has one answer.
+    Of the test split no two captions are alike, so that retrieval has one answer.
+
+    Raises:
+        InputError: there are not enough different captions for a test split.
     """
-    split, seen, repeats = _Split([], [], 0), set[str](), 0
+    split, seen, is_test = _Split(), set[str](), stream == "test"
     with bar(f"describing {stream}", "scenes", number) as done:
         for place in itertools.count():
             if len(split.pictures) == number:
                 break
-            scene = make_scene(seed, stream, place)
-            description = describe(scene, random.Random(f"{seed}/{stream}/{place}/texts"))
+            if is_test and place > _MOST_DRAWS * number:
+                raise InputError(
+                    f"--kinds {', '.join(kinds)}: too few different captions for {number:,} test "
+                    "scenes; give more kinds or fewer --pairs"
+                )
+            scene = make_scene(options.seed, stream, place, kinds)
+            if scene.kind == "count" and not is_test:
+                scene = replace(scene, numbered=_is_numbered(options, place))
+            description = describe(scene, random.Random(f"{options.seed}/{stream}/{place}/texts"))
             known = description.caption in seen
-            if known and unique:
+            if known and is_test:
                 continue
-            repeats += known
+            split.repeats += known
             seen.add(description.caption)
-            source = f"shapes://{seed}/{stream}/{place}"
+            if is_test:
+                description = replace(description, paraphrases=paraphrases_of(scene))
+            source = f"shapes://{options.seed}/{stream}/{place}"
             extra = {"kind": scene.kind, "count": scene.count}
             split.pictures.append(
                 Picture(source=source, captions=(description.caption,), extra=extra)
             )
             split.descriptions.append(description)
+            split.contents.append(packed_content(scene))
             done.update()
-    return _Split(split.pictures, split.descriptions, repeats)
+    return split
 
 
-def _write_sidecars(folder: Path, descriptions: Sequence[Description]) -> None:
-    for start in range(0, len(descriptions), SAMPLES_PER_SHARD):
-        number = start // SAMPLES_PER_SHARD
-        rows = _rows(number, descriptions[start : start + SAMPLES_PER_SHARD])
-        for name, schema in SIDECARS.items():
-            table = pa.Table.from_pylist(rows[name], schema=schema)
-            path = sidecar_path(folder / f"{number:05d}.tar", name)
-            replace_atomically(path, partial(pq.write_table, table))
-
-
-def _rows(number: int, descriptions: Sequence[Description]) -> dict[str, list[dict[str, Any]]]:
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDECARS}
-    for place, text in enumerate(descriptions):
-        head = {
-            "key": f"{number:05d}{place:04d}",
-            "src_sha256": caption_sha256(text.caption.encode()),
-        }
-        kinds, negatives = zip(*text.negatives, strict=True)
-        rows["rewrites"].append(head | {"texts": list(text.rewrites)})
-        rows["negatives"].append(head | {"texts": list(negatives), "kinds": list(kinds)})
-        if text.count:
-            counted = {"count": text.count, "noun": text.noun}
-            rows["counts"].append(head | counted | {"counterfactual": text.counterfactual})
-    return rows
+def _is_numbered(options: Shapes, place: int) -> bool:
+    """By a lot of its own: another share changes no picture, a larger one keeps the smaller's."""
+    draw = random.Random(f"{options.seed}/train/{place}/number")
+    return options.numbers == 1 or draw.random() < options.numbers
 
 
 def _write_classification(options: Shapes) -> None:

@@ -15,7 +15,7 @@ from data_tools.shapes_world import (
     Thing,
 )
 
-_INVERSE = {
+INVERSE = {
     "to the left of": "to the right of",
     "to the right of": "to the left of",
     "above": "below",
@@ -25,7 +25,7 @@ _INVERSE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """All texts of one scene. `count` is 0 and `noun` empty where nothing is counted."""
+    """All texts of one scene. `count` is 0 and `noun` empty where no number is told."""
 
     caption: str
     rewrites: tuple[str, ...]  # true, in other words
@@ -33,6 +33,7 @@ class Description:
     count: int = 0
     noun: str = ""
     counterfactual: str = ""  # the caption with another number word
+    paraphrases: tuple[str, ...] = ()  # true, in wordings that only the test split has
 
 
 def describe(scene: Scene, draw: random.Random) -> Description:
@@ -41,7 +42,7 @@ def describe(scene: Scene, draw: random.Random) -> Description:
     description = Description(
         caption=caption, rewrites=_REWRITES[scene.kind](scene), negatives=_negatives(scene, draw)
     )
-    if not scene.count:
+    if not (scene.count and scene.numbered):
         return description
     other = draw.choice([value for value in NUMBERS if value != scene.count])
     return replace(
@@ -54,10 +55,11 @@ def describe(scene: Scene, draw: random.Random) -> Description:
 
 def caption_of(scene: Scene) -> str:
     """The caption: every object with its attributes, how they stand, and the background."""
-    return f"{_content(scene)} on {_ground(scene)}"
+    return f"{content_of(scene)} on {ground_of(scene)}"
 
 
-def _content(scene: Scene) -> str:
+def content_of(scene: Scene) -> str:
+    """The objects with their attributes and how they stand: the caption without its background."""
     things = [phrase(thing) for thing in scene.things]
     if scene.kind == "single":
         return f"{things[0]} {scene.place}"
@@ -65,8 +67,13 @@ def _content(scene: Scene) -> str:
         return f"{things[0]} {scene.relation} {things[1]}"
     if scene.kind == "between":
         return f"{things[0]} between {things[1]} and {things[2]}"
-    counted = f"{NUMBERS[scene.count]} {plural(scene.things[0])}"
+    counted = f"{number_of(scene)} {plural(scene.things[0])}"
     return " and ".join([counted, *things[1:]])
+
+
+def number_of(scene: Scene) -> str:
+    """The number word, or what is said in place of one."""
+    return NUMBERS[scene.count] if scene.numbered else "some"
 
 
 def phrase(thing: Thing) -> str:
@@ -80,7 +87,8 @@ def plural(thing: Thing) -> str:
     return f"{thing.colour} {thing.shape}{'es' if thing.shape.endswith('s') else 's'}"
 
 
-def _ground(scene: Scene) -> str:
+def ground_of(scene: Scene) -> str:
+    """The background with its article."""
     return f"a {scene.texture} {scene.background} background"
 
 
@@ -89,7 +97,7 @@ def _the(thing: Thing) -> str:
 
 
 def _single_rewrites(scene: Scene) -> tuple[str, ...]:
-    thing, ground, place = phrase(scene.things[0]), _ground(scene), scene.place
+    thing, ground, place = phrase(scene.things[0]), ground_of(scene), scene.place
     return (
         f"{place} of {ground} there is {thing}",
         f"a picture of {thing} {place}, the background is {scene.texture} {scene.background}",
@@ -100,7 +108,7 @@ def _single_rewrites(scene: Scene) -> tuple[str, ...]:
 
 def _pair_rewrites(scene: Scene) -> tuple[str, ...]:
     first, second = scene.things
-    ground, inverse = _ground(scene), _INVERSE[scene.relation]
+    ground, inverse = ground_of(scene), INVERSE[scene.relation]
     return (
         f"{phrase(second)} {inverse} {phrase(first)} on {ground}",
         f"on {ground}, {phrase(first)} is {scene.relation} {phrase(second)}",
@@ -112,7 +120,7 @@ def _pair_rewrites(scene: Scene) -> tuple[str, ...]:
 
 def _between_rewrites(scene: Scene) -> tuple[str, ...]:
     middle, left, right = (phrase(thing) for thing in scene.things)
-    ground = _ground(scene)
+    ground = ground_of(scene)
     return (
         f"{left}, {middle} and {right} in a row on {ground}",
         f"{middle} with {left} on its left and {right} on its right on {ground}",
@@ -122,7 +130,7 @@ def _between_rewrites(scene: Scene) -> tuple[str, ...]:
 
 
 def _count_rewrites(scene: Scene) -> tuple[str, ...]:
-    content, ground = _content(scene), _ground(scene)
+    content, ground = content_of(scene), ground_of(scene)
     turned = " and ".join(reversed(content.split(" and ")))
     return (
         f"there are {content} on {ground}",
@@ -153,13 +161,13 @@ def _negatives(scene: Scene, draw: random.Random) -> tuple[tuple[str, str], ...]
         place = draw.choice([place for place in PLACES if place != scene.place])
         changed.append(("place", replace(scene, place=place)))
     elif scene.kind == "pair":
-        changed.append(("relation", replace(scene, relation=_INVERSE[scene.relation])))
+        changed.append(("relation", replace(scene, relation=INVERSE[scene.relation])))
         across = draw.choice([name for name in RELATIONS if name not in _axis(scene.relation)])
         changed.append(("direction", replace(scene, relation=across)))
     elif scene.kind == "between":
         middle, left, right = scene.things
         changed.append(("order", replace(scene, things=(left, middle, right))))
-    elif scene.kind == "count":
+    elif scene.numbered:
         number = draw.choice([value for value in NUMBERS if value != scene.count])
         changed.append(("count", replace(scene, count=number)))
     background = draw.choice([name for name in BACKGROUNDS if name != scene.background])
@@ -168,7 +176,7 @@ def _negatives(scene: Scene, draw: random.Random) -> tuple[tuple[str, str], ...]
 
 
 def _axis(relation: str) -> tuple[str, str]:
-    return relation, _INVERSE[relation]
+    return relation, INVERSE[relation]
 
 
 def _new_colour(scene: Scene, draw: random.Random) -> Scene:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
@@ -91,12 +92,14 @@ class SceneReader:
     """Draws a picture when a shard asks for it; sources are `shapes://SEED/STREAM/NUMBER`."""
 
     image_size: int  # pixels
+    kinds: Mapping[str, float]  # relative weights
 
     def read(self, source: str) -> bytes:
         match = re.fullmatch(r"shapes://(\d+)/(\w+)/(\d+)", source)
         if match is None:
             raise ValueError(f"{source!r} names no scene")
-        return draw_scene(make_scene(int(match[1]), match[2], int(match[3])), self.image_size)
+        scene = make_scene(int(match[1]), match[2], int(match[3]), self.kinds)
+        return draw_scene(scene, self.image_size)
 
     def size(self, source: str) -> int:
         return self.image_size

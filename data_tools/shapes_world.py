@@ -7,7 +7,7 @@ decided here, so that it is true by construction.
 import itertools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "black", "white")
@@ -38,6 +38,7 @@ PLACES = {
     "in the bottom right corner": (1, 1),
     "in the middle": (0, 0),
 }
+KINDS: dict[str, float] = {"single": 15, "pair": 40, "between": 15, "count": 30}  # by weight
 RADII = {"small": (0.085, 0.105), "large": (0.165, 0.19), "": (0.075, 0.09)}  # parts of the side
 
 
@@ -77,15 +78,25 @@ class Scene:
     relation: str = ""
     place: str = ""
     count: int = 0
+    numbered: bool = True  # whether captions tell `count`
     grain: int = 0  # phase of the texture and tint of the background
 
 
-def make_scene(seed: int, stream: str, number: int) -> Scene:
-    """The scene `number` of a stream; equal arguments give equal scenes on every machine."""
+def make_scene(seed: int, stream: str, number: int, kinds: Mapping[str, float] = KINDS) -> Scene:
+    """The scene `number` of a stream; equal arguments give equal scenes on every machine.
+
+    Args:
+        kinds: relative weights, in the order of `KINDS`.
+    """
+    make: dict[str, Callable[[random.Random], Scene]] = {
+        "single": _single,
+        "pair": _pair,
+        "between": _between,
+        "count": _count,
+    }
     draw = random.Random(f"{seed}/{stream}/{number}")
-    kinds: tuple[Callable[[random.Random], Scene], ...] = (_single, _pair, _between, _count)
-    make = draw.choices(kinds, weights=(15, 40, 15, 30))[0]
-    return make(draw)
+    kind = draw.choices(list(kinds), weights=list(kinds.values()))[0]
+    return make[kind](draw)
 
 
 def make_labelled(seed: int, task: str, label: str, number: int) -> Scene:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -71,7 +72,7 @@ def report(given: Namespace) -> None:
     print(f"report: {path}")
 
 
-_SPEC_OPTIONS = ("data", "split", "batch", "workers", "classnames", "templates", "limit", "seed")
+_SPEC_OPTIONS = tuple(field.name for field in fields(EvalSpec) if field.name != "task")
 
 
 def _parser() -> ArgumentParser:

@@ -7,7 +7,7 @@ out whole batches is what makes the result equal for every number of ranks.
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Never, TypeVar
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from eval.datasets import EvalDataset
 from eval.interface import Encodes
+from eval.spec import EvalSpec
 from vlp import dist
 from vlp.data.images import UnreadableImageError
 from vlp.data.loader import draw_from, leave_signals_to_the_parent
@@ -64,17 +65,8 @@ def encode_images(
     Raises:
         ValueError: no picture can be read, or the features are no numbers.
     """
-    loader: DataLoader[Any] = DataLoader(
-        _Pictures(dataset, encoder),
-        batch_sampler=_own(_batches(range(len(dataset)), batch)),
-        worker_init_fn=leave_signals_to_the_parent,
-        num_workers=workers,
-        collate_fn=list,
-        # of its own: the loader draws a seed, and an evaluation must leave training's random state
-        generator=torch.Generator(),
-    )
     features, positions, skipped = [], [], []
-    drawn = closing(draw_from(loader))
+    drawn = _load(dataset, encoder, batch=batch, workers=workers)
     with drawn as pictures, _progress(len(dataset), "pictures", show_progress) as bar:
         for loaded in pictures:
             pixels = [image for _, image, _ in loaded if image is not None]
@@ -93,6 +85,44 @@ def encode_images(
     everything, order = _collect(features, positions, encoder)
     _check_finite(everything, "picture", [dataset.keys[i] for i in order])
     return EncodedImages(features=everything, positions=order, skipped=failed)
+
+
+def write_captions(
+    dataset: EvalDataset,
+    encoder: Encodes,
+    write: Callable[[Tensor], list[str]],
+    *,
+    spec: EvalSpec,
+    show_progress: bool,
+) -> list[str]:
+    """One caption of each picture, [n], equal on every rank.
+
+    Args:
+        dataset: pictures that can be read.
+        encoder: prepares the pixels.
+        write: [b, 3, H, W] uint8 -> one caption a picture.
+        spec: has the batch and the number of decoding processes.
+        show_progress: a bar on standard error, on the first rank.
+
+    Raises:
+        ValueError: a picture cannot be read.
+    """
+    written: dict[int, str] = {}
+    broken: list[str] = []
+    drawn = _load(dataset, encoder, batch=spec.batch, workers=spec.workers)
+    with drawn as pictures, _progress(len(dataset), "captions", show_progress) as bar:
+        for loaded in pictures:
+            pixels = [(position, image) for position, image, _ in loaded if image is not None]
+            broken += [f"{dataset.keys[i]}: {why}" for i, image, why in loaded if image is None]
+            if pixels:
+                texts = write(torch.stack([image for _, image in pixels]))
+                written.update(zip((position for position, _ in pixels), texts, strict=True))
+            bar.update(len(loaded) * dist.world_size())
+    failed = [entry for rank in dist.gather_objects(broken) for entry in rank]
+    everything = {k: text for rank in dist.gather_objects(written) for k, text in rank.items()}
+    if failed:
+        raise ValueError(f"data {dataset.path}: no longer readable: {failed[0]}")
+    return [everything[position] for position in range(len(dataset))]
 
 
 def encode_texts(
@@ -114,6 +144,22 @@ def encode_texts(
     _check_finite(everything, "text", unique)
     place = {text: i for i, text in enumerate(unique)}
     return everything[torch.tensor([place[text] for text in texts], device=everything.device)]
+
+
+def _load(
+    dataset: EvalDataset, encoder: Encodes, *, batch: int, workers: int
+) -> "closing[Generator[Any, None, None]]":
+    """The batches of this rank, as lists of `Loaded`."""
+    loader: DataLoader[Any] = DataLoader(
+        _Pictures(dataset, encoder),
+        batch_sampler=_own(_batches(range(len(dataset)), batch)),
+        worker_init_fn=leave_signals_to_the_parent,
+        num_workers=workers,
+        collate_fn=list,
+        # of its own: the loader draws a seed, and an evaluation must leave training's random state
+        generator=torch.Generator(),
+    )
+    return closing(draw_from(loader))
 
 
 def _batches(rows: Sequence[int], size: int) -> list[list[int]]:

@@ -18,6 +18,7 @@ from vlp.data.images import UnreadableImageError
 _EACH = 4  # right ones and wrong ones of a kind
 _SIDE = 120  # pixels of a thumbnail
 _SHOWN = 5
+_WRITTEN = 9  # captions that the model wrote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +141,49 @@ def classified(saved: Mapping[str, Array], picture: Callable[[int], str | None])
             )
         )
     return found
+
+
+def chosen(saved: Mapping[str, Array], picture: Callable[[int], str | None]) -> list[Example]:
+    """Pictures with their caption and its near misses, in the order in which the model ranks them.
+
+    Within a tie the near misses come first.
+    """
+    owner, true, wrong = saved["owner"], saved["true_score"], saved["miss_score"]
+    above = np.bincount(owner, wrong >= true[owner], len(true)).astype(np.int64)
+    found = []
+    for query in _choose(1 + above):
+        caption = str(saved["caption"][query])
+        misses = [
+            Candidate(score=float(wrong[row]), right=False, text=_miss(saved, row))
+            for row in np.flatnonzero(owner == query).tolist()
+        ]
+        answer = Candidate(score=float(true[query]), right=True, text=caption)
+        top = sorted([*misses, answer], key=lambda candidate: (-candidate.score, candidate.right))
+        rank = 1 + int(above[query])
+        found.append(Example(right=rank == 1, rank=rank, picture=picture(query), top=top))
+    return found
+
+
+def _miss(saved: Mapping[str, Array], row: int) -> str:
+    return f"{saved['miss'][row]} ({saved['miss_kind'][row]})"
+
+
+def written(
+    saved: Mapping[str, Array], picture: Callable[[int], str | None]
+) -> list[dict[str, Any]]:
+    """Pictures with the caption that the model wrote, evenly spread from the best to the worst."""
+    order = np.argsort(-saved["caption_cider"], kind="stable")
+    shown = min(_WRITTEN, len(order))
+    rows = [int(order[i * len(order) // shown]) for i in range(shown)]
+    return [
+        {
+            "picture": picture(row),
+            "text": str(saved["written"][row]),
+            "reference": str(saved["caption"][row]),
+            "score": float(saved["caption_cider"][row]),
+        }
+        for row in rows
+    ]
 
 
 def confused_pairs(counts: NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
@@ -36,7 +37,25 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "report",  # else the same run would give another file each time
 }
 WAYS = {"image_retrieval": "text → image", "text_retrieval": "image → text"}
-CLASS_METRICS = {"acc1": "accuracy", "acc5": "top-5 accuracy", "mean_per_class_recall": "per class"}
+_RECALLS = (1, 5, 10)
+# (title or None for the data set's name, {metric: label}); a benchmark shows those that it has
+PANELS: tuple[tuple[str | None, dict[str, str]], ...] = (
+    *((title, {f"{way}_recall@{k}": f"R@{k}" for k in _RECALLS}) for way, title in WAYS.items()),
+    (None, {"acc1": "accuracy", "acc5": "top-5 accuracy", "mean_per_class_recall": "per class"}),
+    (None, {"count_acc": "count accuracy"}),
+    (None, {"choice_acc": "near misses beaten", "choice_all_acc": "all near misses"}),
+    (None, {"bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr"}),
+    (
+        "gap and uniformity",
+        {
+            "centroid_distance": "centroid distance",
+            "alignment": "alignment",
+            "uniformity": "uniformity",
+            "cross_uniformity": "cross uniformity",
+        },
+    ),
+    ("effective rank", {"image_effective_rank": "pictures", "text_effective_rank": "texts"}),
+)
 
 
 def training_curves(steps: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -65,17 +84,24 @@ def benchmark_curve(benchmark: Benchmark) -> str | None:
     records = benchmark.over_training
     if len(records) < 2:
         return None
+    panels = [
+        (title or benchmark.last["dataset"], present)
+        for title, names in PANELS
+        if (present := {k: v for k, v in names.items() if k in benchmark.last["metrics"]})
+    ]
+    if not panels:
+        return None
     with _figure(8.6, 2.7) as figure:
-        if "image_retrieval_recall@1" in benchmark.last["metrics"]:
-            for place, (prefix, title) in enumerate(WAYS.items()):
-                names = {f"{prefix}_recall@{k}": f"R@{k}" for k in (1, 5, 10)}
-                axes = figure.add_subplot(1, 2, place + 1)
-                _draw_metrics(axes, benchmark, names, title)
-        else:
-            present = {k: v for k, v in CLASS_METRICS.items() if k in benchmark.last["metrics"]}
-            axes = figure.add_subplot()
-            _draw_metrics(axes, benchmark, present, benchmark.last["dataset"])
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+        labels: dict[str, Artist] = {}
+        lines = dict.fromkeys(label for _, names in panels for label in names.values())
+        colors = dict(zip(lines, COLORS, strict=False))  # one legend for all panels
+        for place, (title, names) in enumerate(panels):
+            axes = figure.add_subplot(1, len(panels), place + 1)
+            _draw_metrics(axes, benchmark, names, colors)
+            axes.set_title(title)
+            handles = zip(*axes.get_legend_handles_labels(), strict=True)
+            labels |= {label: handle for handle, label in handles}  # once each
+        figure.legend(list(labels.values()), list(labels), loc="outside right center")
         return _svg(figure)
 
 
@@ -134,10 +160,13 @@ def _curve(
         return _svg(figure)
 
 
-def _draw_metrics(axes: Axes, benchmark: Benchmark, names: Mapping[str, str], title: str) -> None:
+def _draw_metrics(
+    axes: Axes, benchmark: Benchmark, names: Mapping[str, str], colors: Mapping[str, str]
+) -> None:
     records = benchmark.over_training
     seen = [record["checkpoint"]["samples_seen"] for record in records]
-    for color, (name, label) in zip(COLORS, names.items(), strict=False):
+    for name, label in names.items():
+        color = colors[label]
         values = [_number(record["metrics"].get(name)) for record in records]
         bands = [record.get("ci95", {}).get(name) or (np.nan, np.nan) for record in records]
         low, high = np.array(bands, dtype=np.float64).T
@@ -147,12 +176,12 @@ def _draw_metrics(axes: Axes, benchmark: Benchmark, names: Mapping[str, str], ti
         axes.plot(seen, values, line, color=color, marker="o", markersize=3, label=label)
         if name in benchmark.chance:
             axes.axhline(benchmark.chance[name], color=color, linestyle=":", linewidth=1.0)
-    axes.plot([], [], color="#64748b", linestyle=":", linewidth=1.0, label="chance")
-    axes.set_title(title)
-    axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.set_xlabel("samples seen")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    if benchmark.chance.keys() & names.keys():  # shares
+        axes.plot([], [], color="#64748b", linestyle=":", linewidth=1.0, label="chance")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.xaxis.set_major_formatter(FuncFormatter(_count))
 
 

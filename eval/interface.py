@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,18 @@ class Encodes(Protocol):
     def truncated(self, texts: Sequence[str]) -> int: ...
 
 
+@runtime_checkable
+class WritesCaptions(Protocol):
+    """What the captioning task asks of a model besides."""
+
+    @property
+    def captions(self) -> bool: ...  # whether it can
+
+    def caption(
+        self, images: Sequence[Image.Image] | Tensor, *, method: str = ..., seed: int = ...
+    ) -> list[str]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskInput:
     """The readable samples of a data set with their features; equal on every rank."""
@@ -44,6 +56,7 @@ class TaskInput:
     image: Tensor  # [n, D], unit norm
     encode_text: Callable[[Sequence[str]], Tensor]  # texts [m] -> [m, D]; called by all ranks
     truncated: Callable[[Sequence[str]], int]
+    write_captions: Callable[[], list[str]]  # one a picture [n]; called by all ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +65,8 @@ class TaskResult:
 
     metrics: dict[str, float]
     ci95: Mapping[str, Interval | None]
-    counts: dict[str, int | None]  # images, texts, classes, ties, truncated_texts
+    counts: dict[str, int | None]  # images, texts, classes, ties, truncated_texts, left_out
     protocol: dict[str, Any]
     predictions: dict[str, Array]
+    chance: Mapping[str, float] = field(default_factory=dict)  # what guessing scores
     seconds: dict[str, float] = field(default_factory=dict)  # text, metric

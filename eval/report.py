@@ -8,7 +8,7 @@ import jinja2
 from tqdm import tqdm
 
 from eval import examples, figures
-from eval.results import versions
+from eval.results import formatted, versions
 from eval.run_folder import Benchmark, RunFolder, read_run
 from vlp.data.files import write_text
 
@@ -19,14 +19,34 @@ _CARDS = {
     "image_retrieval_recall@10": "text → image R@10",
     "text_retrieval_recall@1": "image → text R@1",
     "text_retrieval_recall@10": "image → text R@10",
+    "count_acc": "count accuracy",
+    "choice_acc": "near misses beaten",
+    "choice_all_acc": "all near misses beaten",
+    "cider": "CIDEr",
 }
 _LABELS = {
     "image_retrieval_": "text → image ",
     "text_retrieval_": "image → text ",
     "recall@": "R@",
+    "choice_acc_": "near misses beaten, ",
+    "choice_acc": "near misses beaten",
+    "choice_all_acc": "all near misses beaten",
+    "count_mad": "mean deviation of the count",
+    "bleu": "BLEU-",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr",
     "_": " ",
 }
-_NO_SHARES = ("median_rank", "mean_rank", "rsum")
+# of these less is better; of those that tell how embeddings lie, neither
+_LESS = ("median_rank", "mean_rank", "count_mad")
+_NEITHER = (
+    "centroid_distance",
+    "centroid_cosine",
+    "linear_separability",
+    "uniformity",
+    "alignment",
+    "effective_rank",
+)
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -49,7 +69,6 @@ def render(run: RunFolder) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["percent"] = lambda value: f"{value:.1%}"
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         name=run.folder.resolve().name,
@@ -76,6 +95,7 @@ def _section(benchmark: Benchmark, absent: list[str]) -> dict[str, Any]:
         "curve": figures.benchmark_curve(benchmark),
         "text_to_image": [],
         "image_to_text": [],
+        "written": [],
         "classified": [],
         "confusion": None,
         "confused": [],
@@ -96,7 +116,11 @@ def _section(benchmark: Benchmark, absent: list[str]) -> dict[str, Any]:
         section["classified"] = examples.classified(saved, picture)
         section["confusion"] = figures.confusion(saved["confusion"], names)
         section["confused"] = examples.confused_pairs(saved["confusion"], names)
-    else:
+    elif "written" in saved:
+        section["written"] = examples.written(saved, picture)
+    elif "miss" in saved:
+        section["image_to_text"] = examples.chosen(saved, picture)
+    elif "image_rank" in saved:
         section["text_to_image"] = examples.text_to_image(saved, picture)
         section["image_to_text"] = examples.image_to_text(saved, picture)
     return section
@@ -107,20 +131,25 @@ def _cards(benchmark: Benchmark) -> list[dict[str, Any]]:
     found = []
     for name, label in _CARDS.items():
         value = record["metrics"].get(name)
-        if value is not None and name in benchmark.chance:
+        chance = benchmark.chance.get(name)
+        if value is not None and (chance is not None or name == "cider"):
             interval = record.get("ci95", {}).get(name)
-            chance = benchmark.chance[name]
             found.append(
                 {
                     "label": label,
                     "where": benchmark.name,
                     "value": value,
-                    "interval": interval,
+                    "shown": _card_number(name, value),
+                    "interval": interval and [_card_number(name, bound) for bound in interval],
                     "chance": chance,
-                    "above": interval is not None and interval[0] > chance,
+                    "above": chance is None or (interval is not None and interval[0] > chance),
                 }
             )
     return found
+
+
+def _card_number(name: str, value: float) -> str:
+    return formatted(name, value) if name == "cider" else f"{value:.1%}"
 
 
 def _rows(benchmark: Benchmark) -> list[dict[str, str]]:
@@ -147,9 +176,9 @@ def _best(benchmark: Benchmark, name: str) -> str:
         for record in benchmark.over_training
         if record["metrics"].get(name) is not None
     }
-    if not values:
+    if not values or name.endswith(_NEITHER):
         return "–"
-    better = min if name.endswith("_rank") else max
+    better = min if name.endswith(_LESS) else max
     seen = better(values, key=lambda samples: values[samples])
     return f"{_format(name, values[seen])} at {seen:,}"
 
@@ -161,8 +190,4 @@ def _label(name: str) -> str:
 
 
 def _format(name: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    if name.endswith(_NO_SHARES):
-        return f"{value:,.2f}"
-    return f"{value:.3f}" if name.endswith("mrr") else f"{value:.2%}"
+    return "–" if value is None else formatted(name, value)

@@ -34,9 +34,34 @@ HEADLINES = (
     "text_retrieval_recall@1",
     "text_retrieval_recall@5",
     "text_retrieval_recall@10",
+    "count_acc",
+    "count_mad",
+    "choice_acc",
+    "choice_all_acc",
+    "bleu4",
+    "rouge_l",
+    "cider",
+    "centroid_distance",
+    "linear_separability",
+    "uniformity",
+    "cross_uniformity",
+    "alignment",
+    "image_effective_rank",
+    "text_effective_rank",
 )
+_FAMILIES = ("choice_acc_",)  # headlines of which the data decide how many there are
+# by the end of the name; every other metric is a share
+_FORMATS = {
+    "effective_rank": ",.1f",
+    "_rank": ",.2f",
+    "rsum": ",.2f",
+    "count_mad": ".2f",
+    "mrr": ".3f",
+    **dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"), ".3f"),
+    **dict.fromkeys(("centroid_distance", "centroid_cosine", "uniformity", "alignment"), ".3f"),
+}
 _NEEDED = {"dataset", "task", "split", "metrics", "n", "checkpoint"}
-_TABLES = ("metrics", "n", "checkpoint", "ci95", "protocol", "env")
+_TABLES = ("metrics", "n", "checkpoint", "ci95", "protocol", "env", "chance")
 _PROTOCOL = (
     "templates_sha",
     "classnames_sha",
@@ -77,6 +102,7 @@ def build_record(
         "language": "en",
         "metrics": result.metrics,
         "ci95": result.ci95,
+        "chance": result.chance,
         "n": result.counts,
         "protocol": protocol,
         "checkpoint": {**checkpoint, "samples_seen": model.get("samples_seen")},
@@ -140,7 +166,8 @@ def _is_result(record: object) -> bool:
     tables = {name: record.get(name, {}) for name in _TABLES}
     if not all(isinstance(table, dict) for table in tables.values()):
         return False
-    numbers = [*tables["metrics"].values(), tables["checkpoint"].get("samples_seen")]
+    values = (*tables["metrics"].values(), *tables["chance"].values())
+    numbers = [*values, tables["checkpoint"].get("samples_seen")]
     bounds = [pair for pair in tables["ci95"].values() if pair is not None]
     n = tables["n"]
     return (
@@ -192,14 +219,27 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     return value
 
 
+def formatted(name: str, value: float) -> str:
+    """A metric as people write it: shares in percent, the others as numbers."""
+    form = next((form for end, form in _FORMATS.items() if name.endswith(end)), ".2%")
+    return f"{value:{form}}"
+
+
+def headline(metrics: Mapping[str, float | None]) -> str:
+    """The headline metrics that there are, in one line."""
+    found = ((name, metrics.get(name)) for name in HEADLINES)
+    return ", ".join(f"{name} {formatted(name, v)}" for name, v in found if v is not None)
+
+
 def summary(record: Mapping[str, Any]) -> str:
     """A few lines for the terminal: each headline metric with its interval, then the counts."""
     parts = (record["dataset"], record["split"], record["task"])
     lines = [" / ".join(str(part) for part in parts if part)]
-    for name in HEADLINES:
+    for name in (*HEADLINES, *(key for key in record["metrics"] if key.startswith(_FAMILIES))):
         if record["metrics"].get(name) is not None:
             interval = record.get("ci95", {}).get(name)
-            spread = f"  [{interval[0]:7.2%}, {interval[1]:7.2%}]" if interval else ""
-            lines.append(f"  {name:28} {record['metrics'][name]:7.2%}{spread}")
+            low, high = (formatted(name, bound) for bound in interval) if interval else ("", "")
+            spread = f"  [{low:>7}, {high:>7}]" if interval else ""
+            lines.append(f"  {name:28} {formatted(name, record['metrics'][name]):>7}{spread}")
     counts = ", ".join(f"{k} {v}" for k, v in record["n"].items() if v is not None)
     return "\n".join([*lines, f"  n: {counts}"])

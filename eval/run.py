@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from eval import results
 from eval.datasets import EvalDataset, open_dataset
-from eval.encode import EncodedImages, encode_images, encode_texts
-from eval.interface import Encodes, TaskInput, TaskResult
+from eval.encode import EncodedImages, encode_images, encode_texts, write_captions
+from eval.interface import Encodes, TaskInput, TaskResult, WritesCaptions
 from eval.spec import EvalSpec
 from eval.tasks import TASKS
 from vlp import dist
@@ -30,6 +32,20 @@ def check(spec: EvalSpec) -> None:
 def check_all(spec: EvalSpec, tasks: Sequence[str]) -> None:
     """`check` for several tasks on the same data."""
     _open(spec, tasks)
+
+
+def check_model(encoder: Encodes, tasks: Sequence[str]) -> None:
+    """Find out before anything is encoded whether a model can do what the tasks ask of it.
+
+    Raises:
+        ValueError: a task needs captions written, and the model writes none.
+    """
+    for task in tasks:
+        if TASKS[task].writes_captions and not _writes(encoder):
+            model = encoder.description.get("model")
+            raise ValueError(
+                f"task {task} needs a model that writes captions, and {model} does not"
+            )
 
 
 def evaluate(
@@ -71,6 +87,7 @@ def evaluate_tasks(
 ) -> dict[str, dict[str, Any]]:
     """Run several tasks over one encoding pass of the pictures: {task: its record}."""
     dataset = _open(spec, tasks)
+    check_model(encoder, tasks)
     started = time.perf_counter()
     encoded = encode_images(
         dataset, encoder, batch=spec.batch, workers=spec.workers, show_progress=show_progress
@@ -106,15 +123,28 @@ def _input(
     encoded: EncodedImages,
     show_progress: bool,
 ) -> TaskInput:
+    readable = dataset.subset(encoded.positions)
+
+    def write(pixels: Tensor) -> list[str]:
+        assert isinstance(encoder, WritesCaptions)  # by check_model
+        return encoder.caption(pixels, method=spec.caption_method, seed=spec.seed)
+
     return TaskInput(
         spec=spec,
-        dataset=dataset.subset(encoded.positions),
+        dataset=readable,
         image=encoded.features,
         encode_text=lambda texts: encode_texts(
             texts, encoder, batch=spec.batch, show_progress=show_progress
         ),
         truncated=encoder.truncated,
+        write_captions=lambda: write_captions(
+            readable, encoder, write, spec=spec, show_progress=show_progress
+        ),
     )
+
+
+def _writes(encoder: Encodes) -> bool:
+    return isinstance(encoder, WritesCaptions) and encoder.captions
 
 
 def _complete(result: TaskResult, encoded: EncodedImages, image_seconds: float) -> TaskResult:

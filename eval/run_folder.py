@@ -34,7 +34,11 @@ class Benchmark:
     def title(self) -> str:
         task = self.task.replace("_", " ").replace("zeroshot", "zero-shot")
         split = self.last.get("split")
-        return f"{self.name}: {task} on {self.last['dataset']}{f' ({split})' if split else ''}"
+        texts = self.last.get("protocol", {}).get("captions_from")
+        return (
+            f"{self.name}: {task} on {self.last['dataset']}{f' ({split})' if split else ''}"
+            f"{f' with the texts of {texts}' if texts else ''}"
+        )
 
     @property
     def last(self) -> dict[str, Any]:
@@ -50,6 +54,9 @@ class Benchmark:
     def chance(self) -> dict[str, float]:
         """What guessing would score."""
         n = self.last["n"]
+        if "chance" in self.last:
+            found: dict[str, float] = self.last["chance"]
+            return found
         if n.get("classes"):
             return chance.classification(n["classes"])
         return chance.retrieval(n["images"], n["texts"])

@@ -11,22 +11,29 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from eval.run import check
 from eval.spec import EvalSpec
 from training.config import TrainConfig
 from training.optim import build_optimizer
+from training.shard import shard
+from training.signals import DataNeeds, data_needs, needed
 from training.state import Checkpoints
 from training.step import TrainStep
+from training.teachers import build_teacher, width_of
 from training.trainer import RunTrainer
 from vlp.data.loader import PairDataset, Pipeline
 from vlp.data.order import BatchOrder
+from vlp.data.sidecars import stored_width
 from vlp.data.source import Source, expand_shards
+from vlp.data.texts import TextDraw
 from vlp.data.transforms import TrainTransform
 from vlp.dist import active, rank, world_size
 from vlp.model import DualEncoder, build_model
 from vlp.model.tokens import Tokenizer, build_tokenizer
+from vlp.objectives import Facts
 from vlp.sources import Gather
 
 log = logging.getLogger(__name__)
@@ -60,7 +67,9 @@ def build_accelerator(config: TrainConfig) -> Accelerator:
     return accelerator
 
 
-def build_dataset(config: TrainConfig, model: DualEncoder, tokenizer: Tokenizer) -> PairDataset:
+def build_dataset(
+    config: TrainConfig, model: DualEncoder, tokenizer: Tokenizer, needs: DataNeeds
+) -> PairDataset:
     """The rank's slices of the global batches."""
     sources = {name: Source(name, source) for name, source in config.data.sources.items()}
     order = BatchOrder(
@@ -69,24 +78,75 @@ def build_dataset(config: TrainConfig, model: DualEncoder, tokenizer: Tokenizer)
         config.batch,
         config.seed,
         config.data.shuffle_window,
+        pairs=config.data.hard_images,
     )
     pipeline = Pipeline(
         transform=TrainTransform(model.image_size, config.data.augment),
         tokenize=tokenizer,
         truncated=tokenizer.truncated,
         trim=model.trimmer,
-        word_dropout=config.data.augment.word_dropout,
+        draw=TextDraw(config.data.texts, needs.kinds, config.data.augment.word_dropout),
+        hashes=needs.hashes,
+        teachers=needs.stored,
     )
     rows = config.batch // world_size()
     return PairDataset(sources, order, pipeline, (rank() * rows, (rank() + 1) * rows))
 
 
-def build_step(config: TrainConfig, model: DualEncoder, accelerator: Accelerator) -> TrainStep:
-    """Model, sources and objectives as one module on the device."""
-    needs = frozenset[str]().union(*(objective.needs for objective in config.objectives.values()))
-    sources = [Gather()] if needs & Gather.provides else []
-    step = TrainStep(model, sources, config.objectives, accelerator.autocast)
+def build_step(
+    config: TrainConfig,
+    model: DualEncoder,
+    accelerator: Accelerator,
+    tokenizer: Tokenizer,
+    needs: DataNeeds,
+) -> TrainStep:
+    """Model, sources and objectives as one module on the device.
+
+    Raises:
+        ValueError: something that is needed is not provided, or does not go together.
+    """
+    wanted = needed(config.objectives)
+    model.to(accelerator.device)
+    sources: list[nn.Module] = []
+    for name, teacher in config.teachers.items():
+        source = build_teacher(name, teacher, model, tokenizer, accelerator)
+        if not wanted & source.provides:
+            raise ValueError(f"teachers.{name}: no objective reads {name}_image or {name}_text")
+        sources.append(source)
+    gathered = frozenset().union(*(o.needs for o in config.objectives.values()))
+    gather = Gather(gathered)
+    if gathered & gather.provides:
+        sources.append(gather)
+    step = TrainStep(model, sources, config.objectives, accelerator.autocast, needs.signals)
     return step.to(accelerator.device)
+
+
+def prepare_objectives(
+    config: TrainConfig, dataset: PairDataset, model: DualEncoder, tokenizer: Tokenizer
+) -> None:
+    """Tell the objectives what they run on.
+
+    Raises:
+        ValueError: an option of one does not go with it; the message names the objective.
+    """
+    widths = {"image": model.width, "text": model.width}
+    for name, teacher in config.teachers.items():
+        width = model.width if teacher.weights is None else width_of(teacher.weights)
+        widths |= {f"{name}_image": width, f"{name}_text": width}
+    for name in dataset.pipeline.teachers:
+        width = stored_width(name, dataset.sources[0].shards)
+        widths |= {f"{name}_image": width, f"{name}_text": width}
+    facts = Facts(
+        samples=sum(sum(source.lengths) for source in dataset.sources),
+        widths=widths,
+        pad_id=tokenizer.pad_id,
+        locked=model.locked,
+    )
+    for name, objective in config.objectives.items():
+        try:
+            objective.prepare(facts)
+        except ValueError as error:
+            raise ValueError(f"objective {name!r}: {error}") from error
 
 
 def build_trainer(
@@ -105,14 +165,15 @@ def build_trainer(
         check(spec)
     model = build_model(config.model)
     tokenizer = build_tokenizer(model.description.model_cfg)
-    dataset = build_dataset(config, model, tokenizer)
-    step = build_step(config, model, accelerator)
+    needs = data_needs(config)
+    dataset = build_dataset(config, model, tokenizer, needs)
+    prepare_objectives(config, dataset, model, tokenizer)
+    step = build_step(config, model, accelerator, tokenizer, needs)
     _warn_of_batch_statistics(model, config)
     averaged = build_average(config, model)
     if config.compile:
         model.compile_towers()
-    # with micro-batches the gradients are reduced once, at the end, by the accumulation itself
-    wrapped = step if config.micro_batch is not None else accelerator.prepare_model(step)
+    wrapped = wrap(step, config, accelerator)
     return RunTrainer(
         config=config,
         accelerator=accelerator,
@@ -126,6 +187,21 @@ def build_trainer(
         recipe=recipe,
         tasks=tasks,
     )
+
+
+def wrap(step: TrainStep, config: TrainConfig, accelerator: Accelerator) -> nn.Module:
+    """The step as it is called: wrapped by DDP, or itself where gradients are reduced otherwise."""
+    if config.parallel == "fsdp":
+        shard(step.model, accelerator.device)
+        return step
+    if config.micro_batch is not None:  # reduced once, after the last pass
+        return step
+    # every rank computes the same state per sample: sending such tables around would cost dearly
+    state = [f"objectives.{name}" for name, _ in step.objectives.named_buffers()]
+    ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+    ignore(step, state)  # type: ignore[no-untyped-call]
+    wrapped: nn.Module = accelerator.prepare_model(step)
+    return wrapped
 
 
 def place_task(spec: EvalSpec, config: TrainConfig) -> EvalSpec:

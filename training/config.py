@@ -95,6 +95,20 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Whose features an objective learns from, as NAME_image and NAME_text."""
+
+    weights: str | None = None  # run, checkpoint or model folder, or an open_clip NAME/TAG
+    momentum: float | None = None  # decay of a copy of the model that follows it
+
+    def __post_init__(self) -> None:
+        if (self.weights is None) == (self.momentum is None):
+            raise ValueError("teachers: an entry has either weights or momentum")
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise ValueError(f"teachers: momentum must be in [0, 1), got {self.momentum}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One run."""
 
@@ -103,12 +117,14 @@ class TrainConfig:
     batch: int  # pairs per optimizer step, over all ranks
     data: DataConfig
     objectives: dict[str, Objective]
+    teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False  # compile the towers
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # copies of the model, or its parameters sharded
     micro_batch: int | None = None  # pairs per rank and pass; gradients equal those of one pass
     ema: float | None = None  # decay of averaged weights, which are then evaluated and published
     log: LogConfig = field(default_factory=LogConfig)
@@ -129,6 +145,10 @@ class TrainConfig:
             raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema must be in (0, 1), got {self.ema}")
+        if self.ema is not None and self.parallel == "fsdp":
+            raise ValueError("ema keeps whole copies of the parameters: not with parallel: fsdp")
+        if self.parallel == "fsdp" and any(t.momentum is not None for t in self.teachers.values()):
+            raise ValueError("teachers: momentum keeps a whole copy: not with parallel: fsdp")
         if not seconds(self.watchdog):
             raise ValueError(f"watchdog must be like 30s, 10min, 2h; got {self.watchdog!r}")
         if self.schedule.warmup + self.schedule.cooldown > self.samples:

@@ -12,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.build import describe
 from training.trainer import RunTrainer
 from vlp.data.loader import Batch
+from vlp.data.sidecars import stored_width
+from vlp.data.texts import dense
 from vlp.dist import rank
 
 
@@ -47,18 +49,25 @@ def dry_run(trainer: RunTrainer) -> None:
 
 
 def random_batch(trainer: RunTrainer, rows: int) -> Batch:
-    """Pixels and tokens of the shapes that the recipe's data have."""
+    """Tensors of the shapes that the recipe's data have, every text of full length."""
     height, width = trainer.step_module.model.image_size
-    pixels = torch.randint(0, 256, (rows, 3, height, width), dtype=torch.uint8)
-    tokens: Tensor = trainer.tokenizer([f"{'word ' * 200}{i}" for i in range(rows)])
-    return {
-        "pixels": pixels,
-        "tokens": tokens,
+    pipeline = trainer.dataset.pipeline
+    slots = pipeline.draw.slots
+    places = [(k, row, slot) for k, n in slots.items() for row in range(rows) for slot in range(n)]
+    texts = [f"{'word ' * 200}{i}" for i in range(rows + len(places))]
+    tokens: Tensor = trainer.tokenizer(texts)
+    found = {
+        "pixels": torch.randint(0, 256, (rows, 3, height, width), dtype=torch.uint8),
+        "tokens": tokens[:rows],
         "sample_id": torch.arange(rows),
-        "problems": [],
-        "truncated": 0,
-        "fallbacks": 0,
+        **dense(tokens[rows:], places, rows, slots),
     }
+    if pipeline.hashes:
+        found |= {"caption_id": torch.arange(rows), "image_id": torch.arange(rows)}
+    for name in pipeline.teachers:
+        d = stored_width(name, trainer.dataset.sources[0].shards)
+        found |= {f"{name}_{side}": torch.randn(rows, d) for side in ("image", "text")}
+    return {"rows": found, "problems": [], "truncated": 0, "fallbacks": 0}
 
 
 def peak_memory(device: torch.device) -> str:

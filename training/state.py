@@ -27,6 +27,7 @@ from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
+from training.shard import put
 from vlp.data.files import write_json
 from vlp.published import COMPLETE_FILE
 
@@ -84,8 +85,10 @@ def restore_optimizer(
             if name not in by_name:
                 raise ValueError(f"the checkpoint's optimizer has {name}, which this run has not")
             parameter = by_name[name]
-            if value.shape == parameter.shape:  # keeps the parameter's memory format
-                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            if value.shape == parameter.shape:  # keeps the parameter's memory format and sharding
+                like = torch.empty_like(parameter, dtype=value.dtype)
+                put(like, value)
+                value = like
             optimizer.state[parameter][field] = value.to(parameter.device)
 
 

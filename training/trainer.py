@@ -13,14 +13,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from eval.results import HEADLINES
+from eval.results import headline
 from eval.run import evaluate
 from eval.spec import EvalSpec
-from training.accumulate import backward_in_passes
+from training.accumulate import backward_in_passes, split
 from training.config import TrainConfig
 from training.loop import TrainingStoppedError
 from training.optim import update
 from training.schedule import learning_rate
+from training.shard import average_whole, clip_gradients, put, whole
 from training.state import (
     Checkpoints,
     Flat,
@@ -30,8 +31,8 @@ from training.state import (
     restore_optimizer,
     stored_tensors,
 )
-from training.step import DATA_SIGNALS, TrainStep
-from vlp.checkpoint import publish
+from training.step import TrainStep
+from vlp.checkpoint import publish, published_state
 from vlp.data.loader import Batch, PairDataset, batches
 from vlp.data.order import philox
 from vlp.dist import active, gather_objects, rank, world_size
@@ -51,7 +52,7 @@ class RunTrainer:
     config: TrainConfig
     accelerator: Accelerator
     step_module: TrainStep
-    wrapped: nn.Module  # the same, as DDP wraps it
+    wrapped: nn.Module  # the same, as DDP wraps it, or itself
     optimizer: torch.optim.AdamW
     averaged: AveragedModel | None
     dataset: PairDataset
@@ -82,14 +83,14 @@ class RunTrainer:
 
     def optimize(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Forward, backward, clip, update. Returns device tensors: nothing waits for them."""
-        signals = self._to_device(batch)
+        parts = self._to_device(batch, step)
         lr = self._set_learning_rate(step * self.config.batch)
         seed = philox(self.config.seed, _STEP_SEED, step, rank()).random_raw()
         torch.manual_seed(int(seed) >> 1)  # dropout is a function of the position, as the data are
-        losses = self._backward(signals)
+        losses = self._backward(parts)
         norm = self._clip()
         self._update(torch.isfinite(norm))
-        self.step_module.after_step(signals)  # type: ignore[arg-type]
+        self.step_module.after_step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.step_module.model)
         scale = self.step_module.model.scale.detach()
@@ -100,10 +101,13 @@ class RunTrainer:
             "lr": torch.tensor(lr, dtype=torch.float64),
         }
 
-    def _to_device(self, batch: Batch) -> Signals:
-        device = self.accelerator.device
-        tensors = {name: batch[name] for name in sorted(DATA_SIGNALS)}  # type: ignore[literal-required]
-        return as_signals({k: v.to(device, non_blocking=True) for k, v in tensors.items()})
+    def _to_device(self, batch: Batch, step: int) -> list[Signals]:
+        """The passes of a batch. Texts are packed before they move: it needs their number."""
+        device, at = self.accelerator.device, {"step": torch.tensor(step)}
+        return [
+            as_signals({k: v.to(device, non_blocking=True) for k, v in part.items()} | at)  # type: ignore[attr-defined]
+            for part in split(batch["rows"], self.config.micro_batch)
+        ]
 
     def _set_learning_rate(self, seen: int) -> float:
         config = self.config
@@ -114,14 +118,16 @@ class RunTrainer:
             group["lr"] = lr
         return lr
 
-    def _backward(self, signals: Signals) -> dict[str, Tensor]:
+    def _backward(self, parts: list[Signals]) -> dict[str, Tensor]:
         if self.config.micro_batch is not None:
-            return backward_in_passes(
-                self.step_module, signals, self.config.micro_batch, self._scaled
-            )
-        losses: dict[str, Tensor] = self.wrapped(signals)
-        self._scaled(losses["total"]).backward()  # type: ignore[no-untyped-call]
-        return {name: value.detach() for name, value in losses.items()}
+            found = backward_in_passes(self.step_module, parts, self._scaled)
+        else:
+            losses: dict[str, Tensor] = self.wrapped(parts[0])
+            self._scaled(losses["total"]).backward()  # type: ignore[no-untyped-call]
+            found = {name: value.detach() for name, value in losses.items()}
+        if self.wrapped is self.step_module:  # DDP reduces by itself, sharded parameters do too
+            average_whole(self.step_module)
+        return found
 
     def _scaled(self, loss: Tensor) -> Tensor:
         scaler = self.accelerator.scaler
@@ -133,7 +139,7 @@ class RunTrainer:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.unscale_(self.optimizer)
         limit = self.config.optim.clip_grad_norm or float("inf")
-        return nn.utils.clip_grad_norm_(self.step_module.parameters(), limit)
+        return clip_gradients(self.step_module.parameters(), limit)
 
     def _update(self, finite: Tensor) -> None:
         bad = (~finite).float()
@@ -185,16 +191,17 @@ class RunTrainer:
                 )
             except ValueError as error:  # of the features or the data, so the same on all ranks
                 raise TrainingStoppedError(f"evaluation {name}: {error}") from error
-            shown = ", ".join(f"{key} {found[key]:.2%}" for key in HEADLINES if key in found)
-            self.say(f"[{progress.samples_seen:,} pairs] {name}: {shown}")
+            self.say(f"[{progress.samples_seen:,} pairs] {name}: {headline(found)}")
         self.step_module.model.train(training)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint in the background; only one process writes."""
+        model = self.published
+        shared = published_state(model)
+        flat = self._flat()  # all ranks put sharded tensors together
         if not self.accelerator.is_main_process:
             return
-        model = self.published
-        state = {k: v.detach().to("cpu", copy=True) for k, v in model.clip.state_dict().items()}
+        state = {k: v.detach().to("cpu", copy=True) for k, v in shared.items()}
         facts = {
             "weights": "ema" if self.averaged is not None else "last",
             "samples_seen": progress.samples_seen,
@@ -202,7 +209,7 @@ class RunTrainer:
             "recipe": self.recipe,
         }
         self.checkpoints.save(
-            self._flat(),
+            flat,
             progress,
             lambda folder: publish(folder, state, model.description, self.tokenizer, facts),
         )
@@ -214,6 +221,8 @@ class RunTrainer:
         """Fill every tensor of the run from a checkpoint."""
         flat = {**self._flat(with_optimizer=False), **stored_tensors(path, "optimizer.")}
         load_flat(path, flat)
+        for name, tensor in self.step_module.state_dict().items():
+            put(tensor, flat[f"step.{name}"])
         restore_optimizer(self.optimizer, self._names, flat)
         self._nonfinite = flat["nonfinite"].to(self.accelerator.device)
         if self.accelerator.scaler is not None:
@@ -224,11 +233,12 @@ class RunTrainer:
             )
 
     def _flat(self, *, with_optimizer: bool = True) -> Flat:
-        """Every tensor of the run by name; they share memory with the run."""
-        flat = {f"step.{name}": value for name, value in self.step_module.state_dict().items()}
+        """Every tensor of the run by name; those that are not sharded share memory with the run."""
+        flat = {f"step.{name}": whole(v) for name, v in self.step_module.state_dict().items()}
         flat["nonfinite"] = self._nonfinite
         if with_optimizer:
-            flat |= flatten_optimizer(self.optimizer, self._names)
+            optimizer = flatten_optimizer(self.optimizer, self._names)
+            flat |= {name: whole(value) for name, value in optimizer.items()}
         if self.averaged is not None:
             flat |= {f"ema.{name}": value for name, value in self.averaged.state_dict().items()}
         if self.accelerator.scaler is not None:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from vlp.data.files import write_json
 from vlp.model.tokens import Tokenizer
-from vlp.model.towers import Description
-from vlp.published import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, fingerprint
+from vlp.model.towers import Description, DualEncoder
+from vlp.published import CAPTIONER_FILE, CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, fingerprint
 
+_HEAD = "captioner."
 VERSIONS_OF = ("vlp", "torch", "open_clip_torch", "timm", "transformers", "accelerate")
 
 
@@ -29,6 +30,7 @@ class Card:
     weights: str  # "last" or "ema"
     samples_seen: int
     step: int
+    captioner: dict[str, int] | None = None  # of a decoder in a file of its own
     recipe: dict[str, Any] = field(default_factory=dict)  # the resolved configuration of the run
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -61,6 +63,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS_OF}}
 
 
+def published_state(model: DualEncoder) -> dict[str, Tensor]:
+    """What `publish` writes of a model."""
+    state: dict[str, Tensor] = dict(model.clip.state_dict())
+    if model.captioner is not None:
+        state |= {f"{_HEAD}{name}": v for name, v in model.captioner.state_dict().items()}
+    return state
+
+
 def publish(
     folder: Path,
     state: Mapping[str, Tensor],
@@ -72,14 +82,19 @@ def publish(
 
     Args:
         folder: an existing folder.
-        state: the open_clip model's state, on any device.
+        state: the model's state, on any device: the open_clip model's names as they are, those of
+            a captioning decoder of its own with the prefix `captioner.`.
         description: its configuration and preprocessing.
         tokenizer: its tokenizer.
         facts: `weights`, `samples_seen`, `step` and `recipe` of the card.
     """
-    mark = fingerprint(state, description.model_cfg)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    save_file(tensors, folder / WEIGHTS_FILE)
+    head = {n.removeprefix(_HEAD): v for n, v in tensors.items() if n.startswith(_HEAD)}
+    clip = {name: value for name, value in tensors.items() if not name.startswith(_HEAD)}
+    mark = fingerprint(clip, description.model_cfg)
+    save_file(clip, folder / WEIGHTS_FILE)
+    if head:
+        save_file(head, folder / CAPTIONER_FILE)
     config = {"model_cfg": description.model_cfg, "preprocess_cfg": description.preprocess_cfg}
     write_json(folder / CONFIG_FILE, config)
     tokenizer.save(folder)
@@ -87,6 +102,7 @@ def publish(
         name=description.name,
         fingerprint=mark,
         act=description.act,
+        captioner=description.captioner,
         versions=versions(),
         **facts,
     )

@@ -1,6 +1,6 @@
 """The few facts and collectives of a process group; every function also works without one."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -52,3 +52,39 @@ def gather_objects(value: T) -> list[T]:
     values: list[T | None] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]  # filled by all_gather_object
+
+
+def global_sum(value: Tensor) -> Tensor:
+    """The sum of a tensor over ranks, with gradient: what a rank's value adds to every rank's."""
+    if not active():
+        return value
+    summed: Tensor = _Sum.apply(value)
+    return summed
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ANN401 (autograd's context has no type)
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of the values where `mask` holds, so that the mean over ranks is the global one.
+
+    A rank without any gives 0, and so does a global batch without any.
+
+    Args:
+        values: of any shape; what is masked may be anything finite.
+        mask: bool, of the same shape.
+    """
+    count = global_sum(mask.sum().to(values.dtype).detach())
+    kept = torch.where(mask, values, torch.zeros_like(values)).sum()
+    return kept * (world_size() / count.clamp(min=1))

@@ -12,6 +12,7 @@ from torch import Tensor
 from vlp.checkpoint import Card, read_card
 from vlp.data.transforms import Preprocess
 from vlp.model.build import ModelConfig, build_model
+from vlp.model.generate import Generation, generate
 from vlp.model.tokens import Tokenizer, build_tokenizer
 from vlp.model.towers import DualEncoder
 from vlp.published import CONFIG_FILE, find_published, fingerprint
@@ -62,10 +63,8 @@ class Encoder:
     @torch.inference_mode()
     def encode_image(self, images: Sequence[Image.Image] | Tensor) -> Tensor:
         """Pictures, or [n, 3, H, W] uint8 as `preprocess` gives them -> [n, D], unit norm."""
-        if not isinstance(images, Tensor):
-            images = torch.stack([self.preprocess(image) for image in images])
         with self._autocast():
-            return self.model.encode_image(images.to(self.device))
+            return self.model.encode_image(self._pixels(images))
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -77,6 +76,44 @@ class Encoder:
             tokens = self.model.trimmer(tokens)
         with self._autocast():
             return self.model.encode_text(tokens.to(self.device))
+
+    @property
+    def captions(self) -> bool:
+        """Whether the model can write captions."""
+        return self.model.captions
+
+    @torch.inference_mode()
+    def caption(
+        self,
+        images: Sequence[Image.Image] | Tensor,
+        *,
+        method: str = "greedy",
+        max_length: int | None = None,
+        beams: int = 4,
+        top_p: float = 0.9,
+        seed: int = 0,
+    ) -> list[str]:
+        """Write a caption of each picture.
+
+        Args:
+            images: pictures, or [n, 3, H, W] uint8 as `preprocess` gives them.
+            method: "greedy", "top_p" or "beam".
+            max_length: tokens without start and end; default the context length.
+            beams: for "beam".
+            top_p: for "top_p", the probability that the sampled tokens hold together.
+            seed: for "top_p".
+
+        Raises:
+            ValueError: the model has no captioning decoder, or an option has no usable value.
+        """
+        how = Generation(method=method, max_length=max_length, beams=beams, top_p=top_p, seed=seed)
+        with self._autocast():
+            return generate(self.model, self.tokenizer, self._pixels(images), how)
+
+    def _pixels(self, images: Sequence[Image.Image] | Tensor) -> Tensor:
+        if not isinstance(images, Tensor):
+            images = torch.stack([self.preprocess(image) for image in images])
+        return images.to(self.device)
 
     def truncated(self, texts: Sequence[str]) -> int:
         """How many of the texts are cut at the context length."""

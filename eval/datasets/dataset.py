@@ -27,6 +27,15 @@ class Place:
             return file.read(self.size)
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a sample of indexed shards comes from, by which sidecars know it."""
+
+    shard: str
+    key: str
+    src_sha256: str  # of the source caption
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalDataset:
     """Pictures with labels, captions or both; a picture is read when it is asked for."""
@@ -41,6 +50,8 @@ class EvalDataset:
     captions: list[list[str]] | None = None  # [n], at least one each
     classnames: list[str] | None = None  # [C], line i is label i
     templates: list[str] | None = None
+    sources: list[Source] | None = None  # [n], where samples may have sidecars
+    numbers: list[int | None] | None = None  # [n], `number` or `count` of the samples' records
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -69,6 +80,8 @@ class EvalDataset:
             places=[self.places[i] for i in rows],
             labels=None if self.labels is None else self.labels[rows],
             captions=None if self.captions is None else [self.captions[i] for i in rows],
+            sources=None if self.sources is None else [self.sources[i] for i in rows],
+            numbers=None if self.numbers is None else [self.numbers[i] for i in rows],
         )
 
     def limited(self, limit: int | None) -> "EvalDataset":

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.datasets.dataset import Place
+from eval.datasets.dataset import Place, Source
 from vlp.data.index import IMAGE_EXTENSIONS
 from vlp.data.tar import Member
 
@@ -22,6 +23,8 @@ class Samples:
     places: list[Place | None] = field(default_factory=list)
     labels: list[int | None] = field(default_factory=list)
     captions: list[list[str] | None] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    numbers: list[int | None] = field(default_factory=list)
 
     def add(self, shard: str, key: str, members: Mapping[str, Member]) -> None:
         self.keys.append(key)
@@ -75,20 +78,32 @@ def parse_captions(data: bytes, where: str) -> list[str]:
     return _some([line.replace("\\n", "\n") for line in lines], where)
 
 
-def parse_record(data: bytes, where: str) -> list[str] | None:
-    """The list `captions` of a sample's JSON record, or None when it has no such list."""
+def parse_record(data: bytes, where: str) -> Mapping[str, Any]:
+    """A sample's JSON record; empty where it is something else than an object."""
     try:
         record = json.loads(_text(data, where, "json"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: its .json member is no JSON: {error}") from None
     except RecursionError:
         raise ValueError(f"{where}: its .json member is nested too deeply") from None
-    captions = record.get("captions") if isinstance(record, dict) else None
+    return record if isinstance(record, dict) else {}
+
+
+def recorded_captions(record: Mapping[str, Any], where: str) -> list[str] | None:
+    """The list `captions` of a record, or None when it has no such list."""
+    captions = record.get("captions")
     if captions is None:
         return None
     if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
         raise ValueError(f"{where}: `captions` in its .json member must be a list of strings")
     return _some([caption for caption in captions if caption.strip()], where)
+
+
+def recorded_number(record: Mapping[str, Any]) -> int | None:
+    """How many things the picture shows: `number`, else `count`, where that is a whole number."""
+    found = record.get("number", record.get("count"))
+    whole = isinstance(found, int | float) and not isinstance(found, bool) and found % 1 == 0
+    return int(found) if whole and found is not None else None
 
 
 def whole_caption(data: bytes, where: str) -> list[str]:

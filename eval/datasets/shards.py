@@ -1,7 +1,8 @@
 """Indexed shards, as `data_tools build` writes them: a folder of tars with an index sidecar.
 
-KEY.jpg|png|webp, KEY.txt (the first caption), KEY.json (`captions`: all of them) and for labelled
-data KEY.cls with classnames.txt beside the shards or the split folders.
+KEY.jpg|png|webp, KEY.txt (the first caption), KEY.json (`captions`: all of them; `number` or
+`count`: of what it shows) and for labelled data KEY.cls with classnames.txt beside the shards or
+the split folders.
 """
 
 from pathlib import Path
@@ -9,12 +10,20 @@ from pathlib import Path
 from eval.datasets.dataset import (
     EvalDataset,
     Place,
+    Source,
     beside,
     read_classnames,
     read_lines,
     unique_keys,
 )
-from eval.datasets.samples import Samples, parse_label, parse_record, whole_caption
+from eval.datasets.samples import (
+    Samples,
+    parse_label,
+    parse_record,
+    recorded_captions,
+    recorded_number,
+    whole_caption,
+)
 from vlp.data.files import is_text
 from vlp.data.index import ShardIndex
 from vlp.data.tar import Member
@@ -50,6 +59,8 @@ def read(path: Path, folder: Path, split: str | None) -> EvalDataset:
         captions=samples.all_captions(),
         classnames=beside(path, folder, "classnames.txt", read_classnames),
         templates=beside(path, folder, "zeroshot_classification_templates.txt", read_lines),
+        sources=samples.sources,
+        numbers=samples.numbers,
     )
 
 
@@ -65,9 +76,10 @@ def _read_sample(index: ShardIndex, row: int, samples: Samples) -> None:
     samples.add(index.shard, key, members)
     label = members.get("cls")
     samples.labels.append(parse_label(_bytes(index, label), where) if label else None)
-    captions = None
-    if "json" in members:
-        captions = parse_record(_bytes(index, members["json"]), where)
+    record = parse_record(_bytes(index, members["json"]), where) if "json" in members else {}
+    samples.sources.append(Source(index.shard, key, index.src_sha256(row)))
+    samples.numbers.append(recorded_number(record))
+    captions = recorded_captions(record, where)
     if captions is None and "txt" in members:
         captions = whole_caption(_bytes(index, members["txt"]), where)
     samples.captions.append(captions)

@@ -7,7 +7,14 @@ from types import MappingProxyType
 from eval.datasets import EvalDataset
 from eval.interface import TaskInput, TaskResult
 from eval.spec import EvalSpec
-from eval.tasks import retrieval, zeroshot_classification
+from eval.tasks import (
+    caption_choice,
+    captioning,
+    counting,
+    gap,
+    retrieval,
+    zeroshot_classification,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +23,15 @@ class Task:
 
     check: Callable[[EvalDataset, EvalSpec], None]
     run: Callable[[TaskInput], TaskResult]
+    writes_captions: bool = False  # the model must be able to
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
-        module.NAME: Task(check=module.check, run=module.run)
-        for module in (zeroshot_classification, retrieval)
+        **{
+            module.NAME: Task(check=module.check, run=module.run)
+            for module in (zeroshot_classification, retrieval, counting, caption_choice, gap)
+        },
+        captioning.NAME: Task(check=captioning.check, run=captioning.run, writes_captions=True),
     }
 )

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eval.captions import find_captions
 from eval.datasets import EvalDataset
 from eval.interface import Array, TaskInput, TaskResult
 from eval.spec import EvalSpec
+from vlp.metrics import chance
 from vlp.metrics import retrieval as metric
 from vlp.metrics.bootstrap import Interval, interval_of_median, intervals_of_ratios
 
@@ -17,19 +19,15 @@ NAME = "retrieval"
 TIE_RULE = "a wrong candidate that scores exactly as high as the answer ranks before it"
 
 
-def check(dataset: EvalDataset, _: EvalSpec) -> None:
+def check(dataset: EvalDataset, spec: EvalSpec) -> None:
     """Raises ValueError when the task cannot run on this data."""
-    if dataset.captions is None:
-        raise ValueError(
-            f"task {NAME} needs captions, but data {dataset.path} ({dataset.layout}) holds "
-            f"{dataset.holds}"
-        )
+    find_captions(NAME, dataset, spec)
 
 
 def run(given: TaskInput) -> TaskResult:
     """Rank all pictures for every caption, and all captions for every picture."""
-    assert given.dataset.captions is not None
-    captions = given.dataset.captions
+    found = find_captions(NAME, given.dataset, given.spec)
+    captions = found.texts
     texts = [caption for own in captions for caption in own]  # [m]
     owner = np.repeat(np.arange(len(captions)), [len(own) for own in captions])  # [m]
     started = time.perf_counter()
@@ -50,8 +48,14 @@ def run(given: TaskInput) -> TaskResult:
             "ties": int(t2i.tied.sum() + i2t.tied.sum()),
             "truncated_texts": truncated,
         },
-        protocol={"tie_rule": TIE_RULE, "captions": "all", "bootstrap": "clustered by picture"},
+        protocol={
+            "tie_rule": TIE_RULE,
+            "captions": "all",
+            "bootstrap": "clustered by picture",
+            **found.protocol,
+        },
         predictions=_predictions(given.dataset, (texts, owner), t2i, i2t),
+        chance=chance.retrieval(len(captions), len(texts)),
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
 

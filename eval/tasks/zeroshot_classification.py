@@ -15,6 +15,7 @@ from eval.datasets import EvalDataset
 from eval.interface import Array, TaskInput, TaskResult
 from eval.prompts import find_prompts
 from eval.spec import EvalSpec
+from vlp.metrics import chance
 from vlp.metrics.bootstrap import Interval, interval_of_class_mean, intervals_of_ratios
 from vlp.metrics.classification import Classification, classify
 from vlp.metrics.similarity import similarity
@@ -58,6 +59,7 @@ def run(given: TaskInput) -> TaskResult:
         },
         protocol={**prompts.protocol, "tie_rule": TIE_RULE},
         predictions=_predictions(given.dataset, outcome, prompts.classnames),
+        chance=chance.classification(classes),
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
 

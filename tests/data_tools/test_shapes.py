@@ -3,6 +3,9 @@
 import hashlib
 import io
 import random
+import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_tools.shapes import SIDECARS, Shapes, shapes
+from data_tools.shapes import Shapes, _is_numbered, shapes
 from data_tools.shapes_captions import caption_of, describe
 from data_tools.shapes_drawing import _PAINT, draw_scene
-from data_tools.shapes_world import COLOURS, NUMBERS, RELATIONS, Scene, make_labelled, make_scene
-from tests.data_tools.trees import files, samples
+from data_tools.shapes_sidecars import SCHEMAS, SIDECARS
+from data_tools.shapes_world import (
+    COLOURS,
+    NUMBERS,
+    RELATIONS,
+    Scene,
+    make_labelled,
+    make_scene,
+)
+from tests.data_tools.trees import fields, files, samples
 from vlp.data.index import caption_sha256, sidecar_path
 
 WORD_VALUES = {word: value for value, word in NUMBERS.items()}
@@ -27,13 +38,47 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world of counted scenes of which few say the number."""
+    folder = tmp_path_factory.mktemp("counting")
+    shapes(Shapes(output=folder, pairs=80, seed=3, kinds={"count": 1}, numbers=0.3, workers=1))
+    return folder
+
+
 def scenes(number: int) -> list[Scene]:
     return [make_scene(1, "train", place) for place in range(number)]
 
 
-def test_equal_seeds_give_equal_bytes_at_any_number_of_workers(world, tmp_path) -> None:
+def words(text: str) -> Counter[str]:
+    """The words of a text, with one article for both."""
+    return Counter(re.sub(r"\ban\b", "a", text).split())
+
+
+def captions(shard: Path) -> dict[str, str]:
+    return {key: members["txt"].decode() for key, members in samples(shard).items()}
+
+
+def sidecar(shard: Path, name: str) -> dict[str, dict[str, object]]:
+    """The rows of a sidecar by key."""
+    return {row["key"]: row for row in pq.read_table(sidecar_path(shard, name)).to_pylist()}
+
+
+def test_equal_seeds_give_equal_bytes_at_any_number_of_workers(world, counting, tmp_path) -> None:
     shapes(Shapes(output=tmp_path / "again", pairs=60, seed=3, workers=2))
     assert files(tmp_path / "again") == files(world)
+    few = Shapes(output=tmp_path / "few", pairs=80, seed=3, kinds=["count"], numbers=0.3, workers=2)
+    shapes(few)
+    assert files(tmp_path / "few") == files(counting)
+
+
+def test_the_texts_of_a_seed_stay_as_they_are() -> None:
+    told = [describe(scene, random.Random(place)) for place, scene in enumerate(scenes(300))]
+    texts = [
+        line for text in told for line in (text.caption, *text.rewrites, *map(str, text.negatives))
+    ]
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    assert digest.startswith("acc2ed79052b82ed")
 
 
 def test_another_seed_gives_other_pictures(world: Path, tmp_path: Path) -> None:
@@ -46,19 +91,34 @@ def test_sidecars_join_by_key_and_caption(world: Path) -> None:
     for split in ("train", "test"):
         shard = world / split / "00000.tar"
         texts = {key: members["txt"] for key, members in samples(shard).items()}
-        for name, schema in SIDECARS.items():
+        written = {path.name for path in (world / split / "annotations").iterdir()}
+        assert written == {"index", *SIDECARS[split]}
+        for name in SIDECARS[split]:
             table = pq.read_table(sidecar_path(shard, name))
-            assert table.schema.equals(schema)
+            assert table.schema.equals(SCHEMAS[name])
             for row in table.to_pylist():
                 assert row["src_sha256"] == caption_sha256(texts[row["key"]])
                 assert texts[row["key"]].decode() not in (row.get("texts") or [])
-        for name in ("rewrites", "negatives"):
-            assert pq.read_table(sidecar_path(shard, name))["key"].to_pylist() == list(texts)
+            if name != "counts":
+                assert table["key"].to_pylist() == list(texts)
+
+
+def test_both_splits_have_swapped_attributes(world: Path) -> None:
+    for split in ("train", "test"):
+        shard = world / split / "00000.tar"
+        texts, swaps = captions(shard), 0
+        for key, row in sidecar(shard, "negatives").items():
+            for false, kind in zip(row["texts"], row["kinds"], strict=True):
+                if kind == "swap":
+                    swaps += 1
+                    assert words(false) == words(texts[key])
+                    assert false != texts[key]
+        assert swaps > 10
 
 
 def test_counts_agree_with_the_caption_and_the_scene(world: Path) -> None:
     shard = world / "train" / "00000.tar"
-    texts = {key: members["txt"].decode() for key, members in samples(shard).items()}
+    texts = captions(shard)
     rows = pq.read_table(sidecar_path(shard, "counts")).to_pylist()
     assert rows
     for row in rows:
@@ -181,6 +241,12 @@ def test_the_benchmark_sets_are_read_by_webdataset(world: Path) -> None:
         (["--pairs", "many"], "pairs"),
         (["--pairs", "9", "--image-size", "8"], "--image-size 8: expected 32 to 1024"),
         (["--pairs", "9", "--seed", "-1"], "--seed -1"),
+        (["--pairs", "9", "--numbers", "1.5"], "--numbers 1.5: expected a share"),
+        (["--pairs", "9", "--kinds", "blob"], "--kinds blob: no kind of scene; choices are single"),
+        (["--pairs", "9", "--kinds", "[count, x, y]"], "--kinds x, y: no kind"),
+        (["--pairs", "9", "--kinds", "{count: -1}"], "--kinds count: -1.0: expected a weight"),
+        (["--pairs", "9", "--kinds", "{count: .inf}"], "--kinds count: inf: expected a weight"),
+        (["--pairs", "9", "--kinds", "{count: 0}"], "--kinds: expected a weight above 0"),
     ],
 )
 def test_bad_options(tmp_path, command, arguments, message) -> None:
@@ -194,3 +260,81 @@ def test_another_seed_in_the_same_folder_is_refused(world, command) -> None:
     code, _, err = command("shapes", "--output", world, "--pairs", 60, "--seed", 5)
     assert code == 2
     assert "seed was 3, is 5" in err
+
+
+def test_other_options_in_the_same_folder_are_refused(world, counting, command) -> None:
+    code, _, err = command("shapes", "--output", world, "--pairs", 60, "--seed", 3, "--numbers", 0)
+    assert code == 2
+    assert "numbers was None, is 0.0" in err
+    many = ("--output", counting, "--pairs", 80, "--seed", 3, "--numbers", 0.3)
+    code, _, err = command("shapes", *many, "--kinds", "{count: 1, pair: 2}")
+    assert code == 2
+    assert "kinds was {'count': 1.0}, is {'pair': 2.0, 'count': 1.0}" in err
+    code, _, _ = command("shapes", *many, "--kinds", "{count: 1, pair: 0}")
+    assert code == 0
+
+
+def test_kinds_are_drawn_by_weight_and_drawn_again_by_the_reader(counting: Path) -> None:
+    for split in ("train", "test"):
+        for members in samples(counting / split / "00000.tar").values():
+            said = fields(members)
+            assert said["kind"] == "count"
+            place = int(said["url"].rpartition("/")[2])
+            assert members["png"] == draw_scene(make_scene(3, split, place, {"count": 1}), 64)
+    weights = {"single": 1.0, "pair": 3.0}
+    drawn = Counter(make_scene(0, "train", place, weights).kind for place in range(2000))
+    assert set(drawn) == {"single", "pair"}
+    assert 0.7 < drawn["pair"] / 2000 < 0.8
+
+
+def test_a_test_split_that_cannot_be_filled_is_an_error(monkeypatch, tmp_path, command) -> None:
+    monkeypatch.setattr("data_tools.shapes._MOST_DRAWS", 1)
+    options = ("--output", tmp_path / "out", "--pairs", 6000, "--kinds", "single")
+    code, _, err = command("shapes", *options)
+    assert code == 2
+    assert "--kinds single: too few different captions for 600 test scenes" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_few_training_texts_tell_the_number_and_all_test_texts_do(counting: Path) -> None:
+    train = counting / "train" / "00000.tar"
+    texts = captions(train)
+    told = {key for key, text in texts.items() if text.split()[0] in WORD_VALUES}
+    assert 4 <= len(told) <= 20
+    assert set(sidecar(train, "counts")) == told
+    rewrites, negatives = sidecar(train, "rewrites"), sidecar(train, "negatives")
+    for key, text in texts.items():
+        assert ("count" in negatives[key]["kinds"]) == (key in told)
+        for said in (text, *rewrites[key]["texts"], *negatives[key]["texts"]):
+            words = set(said.split())
+            assert bool(words & set(WORD_VALUES)) == (key in told)
+            assert ("some" in words) == (key not in told)
+    test = counting / "test" / "00000.tar"
+    assert set(sidecar(test, "counts")) == set(captions(test))
+
+
+def test_the_share_of_numbers_changes_no_picture(counting: Path, tmp_path: Path) -> None:
+    all_told = Shapes(output=tmp_path / "all", pairs=80, seed=3, kinds="count", workers=1)
+    shapes(all_told)
+    one, two = (samples(root / "train" / "00000.tar") for root in (counting, tmp_path / "all"))
+    assert [members["png"] for members in one.values()] == [m["png"] for m in two.values()]
+    shares = [0.0, 0.1, 0.4, 1.0]
+    told = [
+        {place for place in range(2000) if _is_numbered(replace(all_told, numbers=share), place)}
+        for share in shares
+    ]
+    for share, some, more in zip(shares, told, told[1:], strict=False):
+        assert abs(len(some) / 2000 - share) < 0.03
+        assert some <= more
+    assert len(told[-1]) == 2000
+
+
+def test_the_neighbours_sidecar_names_scenes_of_the_training_split(world: Path) -> None:
+    shard = world / "train" / "00000.tar"
+    kinds = {key: fields(members)["kind"] for key, members in samples(shard).items()}
+    rows = sidecar(shard, "neighbours")
+    assert sum(len(row["keys"]) == 3 for row in rows.values()) > len(rows) / 2
+    for key, row in rows.items():
+        assert row["shards"] == ["00000"] * len(row["keys"])
+        assert key not in row["keys"]
+        assert {kinds[other] for other in row["keys"]} <= {kinds[key]}

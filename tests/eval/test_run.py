@@ -34,6 +34,7 @@ SCHEMA = {
     "language",
     "metrics",
     "ci95",
+    "chance",
     "n",
     "protocol",
     "checkpoint",

@@ -59,7 +59,7 @@ def open_clips_curve(folder, batches):
     curve = []
     mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
     std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
-    for step, batch in enumerate(batches):
+    for step, batch in enumerate(batch["rows"] for batch in batches):
         schedule(step)
         optimizer.zero_grad()
         tokens = F.pad(batch["tokens"], (0, 16 - batch["tokens"].shape[1]))
@@ -85,7 +85,7 @@ def test_twenty_steps_give_the_same_losses(trainer):
 def test_published_models_load_in_open_clip_with_equal_features(trainer):
     folder = trainer.checkpoints.folder / "step-000000000" / "model"
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    batch = next(trainer.batches(0, 1))
+    batch = next(trainer.batches(0, 1))["rows"]
     mean = torch.tensor(preprocess.transforms[-1].mean).view(3, 1, 1)
     std = torch.tensor(preprocess.transforms[-1].std).view(3, 1, 1)
     tokens = F.pad(batch["tokens"], (0, 16 - batch["tokens"].shape[1]))

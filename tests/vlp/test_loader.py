@@ -54,7 +54,8 @@ def collect(pattern, ranks, workers, first=3, steps=4):
     ]
     names = ("sample_id", "pixels", "tokens")
     return [
-        {name: torch.cat([part[k][name] for part in parts]) for name in names} for k in range(steps)
+        {name: torch.cat([part[k]["rows"][name] for part in parts]) for name in names}
+        for k in range(steps)
     ]
 
 
@@ -81,7 +82,7 @@ def test_one_small_shard_feeds_three_ranks_with_three_workers(tmp_path):
 
 def test_the_caption_is_drawn_anew_in_every_epoch(shards):
     data = dataset(shards, batch=64)
-    drawn = [data[k] for k in range(8)]
+    drawn = [data[k]["rows"] for k in range(8)]
     tokens = [dict(zip(b["sample_id"].tolist(), b["tokens"].tolist(), strict=True)) for b in drawn]
     different = sum(len({tuple(t[i]) for t in tokens}) == 2 for i in range(64))
     assert different > 50  # two captions each, eight epochs: 2 * 0.5 ** 8 draw only one
@@ -111,13 +112,13 @@ def broken(tmp_path, members):
 def test_an_unusable_sample_is_replaced_and_named(tmp_path, members, reason):
     data = dataset(broken(tmp_path, members), batch=6)
     batch = data[0]
-    assert len(batch["pixels"]) == 6
-    assert batch["sample_id"].tolist().count(2) == 0
+    assert len(batch["rows"]["pixels"]) == 6
+    assert batch["rows"]["sample_id"].tolist().count(2) == 0
     assert {p.key for p in batch["problems"]} == {"bad"}
     assert reason in batch["problems"][0].reason
     assert batch["problems"][0].shard.endswith("00000.tar")
     again = data[0]
-    assert torch.equal(batch["pixels"], again["pixels"])
+    assert torch.equal(batch["rows"]["pixels"], again["rows"]["pixels"])
 
 
 def test_nothing_usable_is_an_error_not_a_hang(tmp_path):
@@ -148,38 +149,6 @@ def test_a_missing_index_says_how_to_make_it(tmp_path, shards):
     shutil.copy(shards / "00002.tar", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"data_tools index .*00002.tar"):
         dataset(tmp_path)
-
-
-def write_rewrites(folder, rows):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = folder / "annotations" / "rewrites" / "00000.parquet"
-    path.parent.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), path)
-
-
-def test_rewrites_join_by_key_and_caption_and_fall_back(tmp_path):
-    make_shards(tmp_path, [4])
-    source = dataset(tmp_path).sources[0]
-    index = source._opened(0).index
-    rows = [
-        {"key": index.key(0), "src_sha256": index.src_sha256(0), "texts": ["a rewrite", "short"]},
-        {"key": index.key(1), "src_sha256": "of another caption", "texts": ["never used"]},
-    ]
-    write_rewrites(tmp_path, rows)
-    data = dataset(tmp_path, batch=4, sidecars=["rewrites"])
-    raws = [data.sources[0].read(0, i) for i in range(4)]
-    assert raws[0].captions()[2:] == ["a rewrite", "short"]
-    assert [raw.fallback for raw in raws] == [False, True, True, True]
-    assert data[0]["fallbacks"] == 3
-    drawn = {data.pipeline.draw_caption(raws[0], np.random.default_rng(i)) for i in range(100)}
-    assert drawn == set(raws[0].captions()) - {"short"}  # under two words: the original instead
-
-
-def test_an_unknown_sidecar_is_refused():
-    with pytest.raises(ValueError, match=r"sidecars \['rewrits'\]: choices are \['rewrites'\]"):
-        SourceConfig(shards="x", sidecars=["rewrits"])
 
 
 def test_foreign_json_without_captions_falls_back_to_txt(tmp_path):

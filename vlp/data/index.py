@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vlp.data.files import is_text, replace_atomically
@@ -127,6 +128,11 @@ class ShardIndex:
 
     def key(self, row: int) -> str:
         return str(self.table["key"][row].as_py())
+
+    def find(self, key: str) -> int | None:
+        """The row of a key, or None."""
+        row = int(pc.index(self.table["key"], key).as_py())
+        return None if row < 0 else row
 
     def src_sha256(self, row: int) -> str:
         return str(self.table["src_sha256"][row].as_py())

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-SHARDS, WINDOW, MIXTURE, SUBSTITUTE, DRAW = range(5)  # what a random stream is for
+# what a random stream is for
+SHARDS, WINDOW, MIXTURE, SUBSTITUTE, DRAW, TEXTS, NEIGHBOUR = range(7)
 
 
 def philox(*key: int) -> np.random.Philox:
@@ -99,9 +100,11 @@ class BatchOrder:
     Args:
         lengths: samples per shard, by source.
         weights: share of each source, positive; only their ratios count.
-        batch: samples in a global batch.
+        batch: samples in a global batch; even with `pairs`.
         seed: non-negative.
         window: see `SourceOrder`.
+        pairs: rows 2i and 2i + 1 of a batch belong to one place of the stream: a sample, and a
+            neighbour of it. A step then takes half as many places.
     """
 
     def __init__(
@@ -111,10 +114,15 @@ class BatchOrder:
         batch: int,
         seed: int,
         window: int,
+        *,
+        pairs: bool = False,
     ) -> None:
+        if pairs and batch % 2:
+            raise ValueError(f"data.hard_images needs an even batch, got {batch}")
         self.orders = [SourceOrder(shards, seed, window) for shards in lengths.values()]
         self.first_sample = np.cumsum([0, *(len(order) for order in self.orders)])
-        self.batch = batch
+        self.rows_a_place = 2 if pairs else 1
+        self.batch = batch // self.rows_a_place  # places
         self.seed = seed
         exact = [Fraction(str(weights[name])) for name in lengths]
         left = sum(exact)
@@ -124,20 +132,26 @@ class BatchOrder:
             left -= weight
 
     def places(self, k: int, start: int, stop: int) -> list[Place]:
-        """Rows start to stop of global batch k; a rank asks for its contiguous slice."""
+        """Rows start to stop of global batch k; a rank asks for its contiguous slice.
+
+        Of a neighbour's row it is the place of the sample that it is near.
+        """
         slots = self._slots(k)
-        return [self._place(source, position) for source, position in slots[start:stop]]
+        rows = (slots[row // self.rows_a_place] for row in range(start, stop))
+        return [self.at(source, *self.orders[source].locate(position)) for source, position in rows]
+
+    def is_neighbour(self, row: int) -> bool:
+        """Whether a row holds a neighbour of the sample at `place`."""
+        return row % self.rows_a_place == 1
 
     def substitute(self, place: Place, attempt: int) -> Place:
         """The sample read in place of an unreadable one, from the same source."""
         order = self.orders[place.source]
         shard, row = order.substitute(place.epoch, place.sample, attempt)
-        return self._at(place.source, place.epoch, shard, row)
+        return self.at(place.source, place.epoch, shard, row)
 
-    def _place(self, source: int, position: int) -> Place:
-        return self._at(source, *self.orders[source].locate(position))
-
-    def _at(self, source: int, epoch: int, shard: int, row: int) -> Place:
+    def at(self, source: int, epoch: int, shard: int, row: int) -> Place:
+        """The place of a sample that is given by shard and row."""
         start = self.first_sample[source] + self.orders[source].starts[shard]
         return Place(source, epoch, shard, row, int(start) + row)
 

@@ -9,12 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from braceexpand import braceexpand
 
-from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex, shard_length, sidecar_path
+from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex, shard_length
+from vlp.data.sidecars import (
+    NEIGHBOURS,
+    REWRITES,
+    TEACHER,
+    Annotations,
+    Sidecars,
+    check_sidecar,
+    kind_of,
+)
 
-SIDECARS = ("rewrites",)
 _OPEN_SHARDS = 64  # per process; a window of the order touches few shards at a time
 
 
@@ -27,26 +34,34 @@ class SourceConfig:
     """Where samples come from and how much of a batch they make up."""
 
     shards: str | list[str]  # brace pattern, glob, folder of .tar files, or a list of these
-    sidecars: list[str] = field(default_factory=list)  # of `rewrites`
+    # rewrites, negatives, counts, neighbours, teacher; several of a kind as `rewrites-NAME`
+    sidecars: list[str] = field(default_factory=list)
     weight: float = 1.0  # share of each batch, relative to the other sources
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.sidecars) - set(SIDECARS))
-        if unknown:
-            raise ValueError(f"sidecars {unknown}: choices are {list(SIDECARS)}")
+        for name in self.sidecars:
+            kind_of(name)
+        if {TEACHER, REWRITES} <= set(map(kind_of, self.sidecars)):
+            raise ValueError(
+                f"sidecars {self.sidecars}: {TEACHER} holds embeddings of the original captions "
+                "alone, so rewrites cannot be drawn beside it"
+            )
         if not self.weight > 0:
             raise ValueError(f"weight must be positive, got {self.weight}")
+
+    def has(self, kind: str) -> bool:
+        """Whether it has a sidecar of a kind."""
+        return kind in map(kind_of, self.sidecars)
 
 
 @dataclass(frozen=True)
 class RawSample:
-    """A sample's members as bytes, with its key and the texts that sidecars add."""
+    """A sample's members as bytes, with its key and what sidecars add."""
 
     shard: str
     key: str
     members: Mapping[str, bytes]
-    rewrites: Sequence[str] = ()
-    fallback: bool = False  # a sidecar has no row for this sample and caption
+    annotations: Annotations = field(default_factory=Annotations)
 
     @property
     def image(self) -> bytes:
@@ -57,14 +72,18 @@ class RawSample:
         raise UnusableSampleError(f"no picture among its members {sorted(self.members)}")
 
     def captions(self) -> list[str]:
-        """All captions of the source, the original first, then rewrites."""
+        """The captions of the source, the original first.
+
+        Raises:
+            UnusableSampleError: there is none.
+        """
         try:
             own = _captions(self.members)
         except ValueError as error:  # also bad UTF-8 and bad JSON
             raise UnusableSampleError(f"caption: {error}") from None
         if not own:
             raise UnusableSampleError("empty caption")
-        return [*own, *self.rewrites]
+        return own
 
 
 def _captions(members: Mapping[str, bytes]) -> list[str]:
@@ -96,9 +115,14 @@ class Source:
         self.lengths = [shard_length(shard) for shard in self.shards]
         if not sum(self.lengths):
             raise ValueError(f"data.sources.{name}.shards: {len(self.shards)} shards, no sample")
-        for shard in self.shards:
-            for sidecar in config.sidecars:
-                _check_sidecar(f"data.sources.{name}.sidecars", sidecar_path(shard, sidecar))
+        for sidecar in config.sidecars:
+            check_sidecar(f"data.sources.{name}.sidecars", sidecar, self.shards)
+        self._stems = {Path(shard).stem: i for i, shard in enumerate(self.shards)}
+        if len(self._stems) < len(self.shards) and config.has(NEIGHBOURS):
+            raise ValueError(
+                f"data.sources.{name}.sidecars: {NEIGHBOURS} names shards by their file names, and "
+                "several shards of this source have the same one"
+            )
         self._open: OrderedDict[int, _OpenShard] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -113,6 +137,18 @@ class Source:
         """
         return self._opened(shard).read(row)
 
+    def find(self, stem: str, key: str) -> tuple[int, int]:
+        """(shard, row) of a key in the shard of that name.
+
+        Raises:
+            UnusableSampleError: there is no such shard or key.
+        """
+        shard = self._stems.get(stem)
+        row = None if shard is None else self._opened(shard).index.find(key)
+        if shard is None or row is None:
+            raise UnusableSampleError(f"neighbour {key!r} of shard {stem!r} is not in the source")
+        return shard, row
+
     def _opened(self, shard: int) -> "_OpenShard":
         if shard not in self._open:
             self._open[shard] = _OpenShard(self.shards[shard], self.config.sidecars)
@@ -125,7 +161,7 @@ class Source:
 class _OpenShard:
     def __init__(self, shard: str, sidecars: Sequence[str]) -> None:
         self.index = ShardIndex.read(shard)
-        self.rewrites = _read_rewrites(shard) if "rewrites" in sidecars else None
+        self.sidecars = Sidecars(shard, sidecars)
         self.file = os.open(shard, os.O_RDONLY)
 
     def close(self) -> None:
@@ -142,30 +178,9 @@ class _OpenShard:
             extension: data[member.offset - begin : member.offset - begin + member.size]
             for extension, member in members.items()
         }
-        key, rewrites = self.index.key(row), None
-        if self.rewrites is not None:
-            rewrites = self.rewrites.get((key, self.index.src_sha256(row)))
-        fallback = self.rewrites is not None and rewrites is None
-        return RawSample(self.index.shard, key, parts, rewrites or (), fallback)
-
-
-def _check_sidecar(key: str, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{key}: {path} is missing")
-    lacking = {"key", "src_sha256", "texts"} - set(pq.read_schema(path).names)
-    if lacking:
-        raise ValueError(f"{key}: {path} lacks the columns {sorted(lacking)}")
-
-
-def _read_rewrites(shard: str) -> dict[tuple[str, str], list[str]]:
-    """Rewrites by (key, sha256 of the caption they were made from): never by row number."""
-    table = pq.read_table(
-        sidecar_path(shard, "rewrites"), columns=["key", "src_sha256", "texts"]
-    ).to_pylist()
-    return {
-        (row["key"], row["src_sha256"]): [text for text in row["texts"] or [] if text]
-        for row in table
-    }
+        key = self.index.key(row)
+        annotations = self.sidecars.of(key, self.index.src_sha256(row))
+        return RawSample(self.index.shard, key, parts, annotations)
 
 
 def expand_shards(name: str, shards: str | Sequence[str]) -> list[str]:

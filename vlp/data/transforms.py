@@ -65,11 +65,11 @@ class Augment:
                 raise ValueError(f"data.augment.{name} must be in [0, 1]")
 
 
-def drop_words(caption: str, probability: float, rng: np.random.Generator) -> str:
-    """The caption without some of its words, at least one of which stays."""
-    words = caption.split()
-    kept = [word for word in words if rng.random() >= probability]
-    return " ".join(kept) if kept else words[int(rng.integers(len(words)))]
+def kept_words(text: str, probability: float, rng: np.random.Generator) -> list[int]:
+    """Places of the words that word dropout leaves, at least one where there are any."""
+    places = range(len(text.split()))
+    kept = [place for place in places if rng.random() >= probability]
+    return kept if kept or not places else [int(rng.integers(len(places)))]
 
 
 class TrainTransform:

@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vlp.metrics.retrieval import RECALLS
 
 
@@ -26,3 +29,23 @@ def retrieval(images: int, texts: int) -> dict[str, float]:
     ways = ("image_retrieval", "text_retrieval")
     values["mean_recall@1"] = sum(values[f"{way}_recall@1"] for way in ways) / 2
     return values
+
+
+def counting(labels: NDArray[np.int64], classes: int) -> dict[str, float]:
+    """Expected accuracy and mean absolute deviation of a uniformly random count.
+
+    Args:
+        labels: [n] classes in 0..classes - 1; a guess is nearer to a count in the middle.
+        classes: number of counts.
+    """
+    distance = np.abs(labels[:, None] - np.arange(classes))  # [n, C]
+    return {"count_acc": 1 / classes, "count_mad": float(distance.mean())}
+
+
+def choice(misses: NDArray[np.int64]) -> dict[str, float]:
+    """Expected share of near misses beaten, and of pictures whose caption beats all of them.
+
+    Args:
+        misses: [n], near misses of each picture.
+    """
+    return {"choice_acc": 0.5, "choice_all_acc": float((1 / (1 + misses)).mean())}

@@ -3,18 +3,24 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
 from open_clip.factory import get_model_config
 from torch import nn
 
-from vlp.model.towers import Description, DualEncoder
-from vlp.model.weights import load_weights
+from vlp.model.captioner import (
+    Captioner,
+    CaptionerConfig,
+    has_own_decoder,
+    initialise_projection,
+)
+from vlp.model.towers import MAX_SCALE, Description, DualEncoder
+from vlp.model.weights import load_captioner, load_weights
 from vlp.published import CARD_FILE, CONFIG_FILE, find_published
 
 log = logging.getLogger(__name__)
@@ -29,6 +35,17 @@ class ModelConfig:
     weights: str | None = None  # a checkpoint, an open_clip pretrained tag, a folder or a file
     image_size: int | None = None  # pixels; position embeddings are resized
     context_length: int | None = None  # tokens
+    init_logit_scale: float | None = None  # ln of the first inverse temperature; ln(1 / 0.07)
+    init_logit_bias: float | None = None  # gives the model a bias, e.g. -10 for Sigmoid
+    max_scale: float | None = MAX_SCALE  # of the inverse temperature; null for no limit
+    lock: list[Literal["image", "text"]] = field(default_factory=list)  # towers left untrained
+    captioner: CaptionerConfig | None = None  # a decoder on a model that has none
+
+    def __post_init__(self) -> None:
+        if self.max_scale is not None and self.max_scale <= 1:
+            raise ValueError(f"model.max_scale must be above 1 or null, got {self.max_scale}")
+        if len(set(self.lock)) == 2 and self.captioner is None:
+            raise ValueError("model.lock: with both towers locked there is nothing to train")
 
 
 def build_model(config: ModelConfig) -> DualEncoder:
@@ -44,18 +61,45 @@ def build_model(config: ModelConfig) -> DualEncoder:
         preprocess_cfg |= {key: source[key] for key in PREPROCESSING if key in source}
     if tag:  # the activation belongs to the weights: with the other one every feature is wrong
         model_cfg["quick_gelu"] = bool(tag.get("quick_gelu", False))
+    card = published_card(config.weights)
     clip, model_cfg, preprocess_cfg = instantiate(model_cfg, preprocess_cfg, config)
+    head = find_captioner(config, card)
     description = Description(
         name=config.arch,
         model_cfg=model_cfg,
         preprocess_cfg=preprocess_cfg,
         weights=config.weights,
+        captioner=None if head is None else asdict(head),
     )
-    model = DualEncoder(clip, description)
+    if head is not None and has_own_decoder(clip):
+        raise ValueError(f"model.captioner: {config.arch} has a decoder of its own")
+    model = DualEncoder(
+        clip,
+        description,
+        captioner=None if head is None else Captioner(clip, head),
+        locked=config.lock,
+        max_scale=config.max_scale,
+    )
     if config.weights is not None:
-        check_activation(config.weights, description.act)
+        check_activation(config.weights, card, description.act)
         load_weights(model.clip, config.arch, config.weights)
+        if model.captioner is not None and card.get("captioner"):
+            load_captioner(model.captioner, config.weights)
     return model
+
+
+def find_captioner(config: ModelConfig, card: Mapping[str, Any]) -> CaptionerConfig | None:
+    """The decoder that is asked for, or that the weights bring.
+
+    Raises:
+        ValueError: the weights bring another one.
+    """
+    stored = CaptionerConfig(**card["captioner"]) if card.get("captioner") else None
+    if config.captioner is not None and stored not in (None, config.captioner):
+        raise ValueError(
+            f"model.captioner {config.captioner} is not that of model.weights: {stored}"
+        )
+    return config.captioner or stored
 
 
 def read_arch(arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,22 +140,29 @@ def preprocessing_of(weights: str | None) -> dict[str, Any]:
     return found
 
 
-def check_activation(weights: str, act: str) -> None:
+def published_card(weights: str | None) -> dict[str, Any]:
+    """The card of a published model's folder; empty for anything else."""
+    if weights is None or not Path(weights).expanduser().is_dir():
+        return {}
+    path = find_published(Path(weights).expanduser()) / CARD_FILE
+    if not path.is_file():
+        return {}
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return card
+
+
+def check_activation(weights: str, card: Mapping[str, Any], act: str) -> None:
     """Refuse weights of a published model that were trained with another activation.
 
     Raises:
         ValueError: the configuration has another one than the model's card.
     """
-    if not Path(weights).expanduser().is_dir():
-        return
-    card = find_published(Path(weights).expanduser()) / CARD_FILE
-    if card.is_file():
-        trained = json.loads(card.read_text(encoding="utf-8")).get("act")
-        if trained != act:
-            raise ValueError(
-                f"model.weights {weights} was trained with {trained}, but model.arch has {act}: "
-                "every feature would be wrong"
-            )
+    trained = card.get("act", act)
+    if trained != act:
+        raise ValueError(
+            f"model.weights {weights} was trained with {trained}, but model.arch has {act}: "
+            "every feature would be wrong"
+        )
 
 
 @contextmanager
@@ -139,16 +190,15 @@ def instantiate(
     open_clip itself chooses the class and reads the options: it is handed the configuration as a
     local folder, the one public way in that does not register a name for the whole process.
     """
-    if "multimodal_cfg" in model_cfg:
-        raise ValueError(
-            f"model.arch {config.arch!r} has a captioning decoder, which no objective trains; "
-            "choose a plain dual encoder"
-        )
     resolved = json.loads(json.dumps(model_cfg))
     if config.image_size is not None:
         resolved["vision_cfg"]["image_size"] = config.image_size
     if config.context_length is not None:
-        resolved["text_cfg"]["context_length"] = config.context_length
+        for part in {"text_cfg", "multimodal_cfg"} & resolved.keys():
+            resolved[part]["context_length"] = config.context_length
+    for name in ("init_logit_scale", "init_logit_bias"):
+        if getattr(config, name) is not None:
+            resolved[name] = getattr(config, name)
     with tempfile.TemporaryDirectory() as folder:
         content = {"model_cfg": resolved, "preprocess_cfg": preprocess_cfg}
         Path(folder, CONFIG_FILE).write_text(json.dumps(content), encoding="utf-8")
@@ -159,4 +209,6 @@ def instantiate(
                 )
         except (TypeError, RuntimeError, AssertionError, AttributeError) as error:
             raise ValueError(f"model.arch {config.arch!r} cannot be built: {error}") from error
+    if has_own_decoder(clip):
+        initialise_projection(clip.text_decoder)
     return clip, resolved, dict(open_clip.get_model_preprocess_cfg(clip))

@@ -56,12 +56,13 @@ def trimmer_of(clip: nn.Module, multiple: int = 8) -> Trimmer | None:
     return Trimmer(pool, int(eos_id), multiple)
 
 
-def encode_trimmed(clip: nn.Module, tokens: Tensor, trimmer: Trimmer) -> Tensor:
-    """Text features of tokens [B, L'], L' <= context length; not normalised, [B, D].
+def encode_trimmed(clip: nn.Module, tokens: Tensor, trimmer: Trimmer) -> tuple[Tensor, Tensor]:
+    """Text features [B, D], not normalised, and states [B, L', width] of tokens [B, L'].
 
-    The parts of both open_clip classes, run on the first L' positions.
+    The parts of both open_clip classes, run on the first L' <= context length positions. The state
+    of a position depends on the tokens up to it alone.
     """
-    text: Any = clip if isinstance(clip, CLIP) else clip.text
+    text: Any = text_part(clip)
     length = tokens.shape[1]
     dtype = text.transformer.get_cast_dtype()
     x = text.token_embedding(tokens).to(dtype)  # [B, L', width]
@@ -71,8 +72,15 @@ def encode_trimmed(clip: nn.Module, tokens: Tensor, trimmer: Trimmer) -> Tensor:
     pooled: Tensor = text_global_pool(x, tokens, trimmer.pool, eos_token_id=trimmer.eos_id)
     projection = text.text_projection
     if projection is None:
-        return pooled
+        return pooled, x
     if isinstance(projection, nn.Linear):
         projected: Tensor = projection(pooled)
-        return projected
-    return pooled @ torch.as_tensor(projection)
+        return projected, x
+    return pooled @ torch.as_tensor(projection), x
+
+
+def text_part(clip: nn.Module) -> nn.Module:
+    """The text tower: open_clip's CLIP has its parts on itself, its other classes as `text`."""
+    part = clip if isinstance(clip, CLIP) else clip.text
+    assert isinstance(part, nn.Module)
+    return part

@@ -29,11 +29,11 @@ class Tokenizer:
         Only a row without padding can have been cut, so only those are tokenized again, one
         position longer.
         """
-        full = [text for text, row in zip(texts, tokens, strict=True) if row[-1] != self._pad_id]
+        full = [text for text, row in zip(texts, tokens, strict=True) if row[-1] != self.pad_id]
         if not full:
             return 0
         longer = self.tokenizer(full, context_length=self.context_length + 1)
-        return int((longer[:, -1] != self._pad_id).sum())
+        return int((longer[:, -1] != self.pad_id).sum())
 
     def save(self, folder: Path) -> None:
         """Write the files that open_clip needs to load this tokenizer from `folder`, if any."""
@@ -41,9 +41,39 @@ class Tokenizer:
             self.tokenizer.save_pretrained(str(folder))
 
     @property
-    def _pad_id(self) -> int:
-        inner = getattr(self.tokenizer, "tokenizer", None)
-        return int(getattr(inner, "pad_token_id", None) or 0)
+    def pad_id(self) -> int:
+        """What fills up a text to the context length."""
+        return self._id("pad_token_id", default=0)
+
+    @property
+    def start_id(self) -> int:
+        """What every text begins with."""
+        return int(self([""])[0, 0])
+
+    @property
+    def end_id(self) -> int:
+        """What ends every text.
+
+        Raises:
+            ValueError: texts end with the padding alone, so a decoder would never learn to stop.
+        """
+        row = self([""])[0].tolist()
+        if len(row) < 2 or row[1] == self.pad_id:
+            raise ValueError("the tokenizer ends a text with nothing but its padding")
+        return int(row[1])
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids without start, end and padding."""
+        text = str(self.tokenizer.decode(ids)) if self._inner is None else self._inner.decode(ids)
+        return " ".join(text.split())
+
+    @property
+    def _inner(self) -> Any:  # noqa: ANN401 (of transformers, where open_clip wraps one)
+        return getattr(self.tokenizer, "tokenizer", None)
+
+    def _id(self, name: str, *, default: int) -> int:
+        found = getattr(self._inner, name, None)
+        return default if found is None else int(found)
 
 
 def build_tokenizer(model_cfg: dict[str, Any], source: str | None = None) -> Tokenizer:

@@ -17,9 +17,10 @@ from open_clip.model import (
 )
 from open_clip.pretrained import download_pretrained
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlp.published import WEIGHTS_FILE, find_published
+from vlp.published import CAPTIONER_FILE, WEIGHTS_FILE, find_published
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,19 @@ def load_weights(clip: nn.Module, arch: str, weights: str) -> None:
         if names:
             log.warning("%s: %d tensors %s: %s", path, len(names), title, ", ".join(names))
     log.info("%s: loaded %d of %d tensors", path, len(fits), len(own))
+
+
+def load_captioner(captioner: nn.Module, weights: str) -> None:
+    """Load a captioning decoder from a published model's folder.
+
+    Raises:
+        ValueError: the file is missing, or is not of this decoder.
+    """
+    path = find_published(Path(weights).expanduser()) / CAPTIONER_FILE
+    try:
+        captioner.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"model.weights: {path} cannot be loaded: {error}") from error
 
 
 def _same_shape(own: Tensor | None, value: Tensor) -> bool:

@@ -1,15 +1,48 @@
 """Symmetric InfoNCE: ½ [CE(a·XYᵀ, diagonal) + CE(a·YXᵀ, diagonal)], a = exp(logit_scale).
 
-Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision",
-fig. 3; with label smoothing as in Jia et al. 2021 (ALIGN). Each rank scores its own rows against
-the features of all ranks, so the mean over ranks is the loss of the global batch.
+Radford et al. 2021 (CLIP), fig. 3. Options: label smoothing and the sum of the directions (Jia et
+al. 2021, ALIGN); hard captions as further columns of image to text (Yuksekgonul et al. 2023,
+NegCLIP); the mean over several captions of a picture (Fan et al. 2023, LaCLIP); truncation to the
+hardest negatives and synthetic ones (`rows`, `mixing`); equal captions or pictures as no negatives.
+Each rank scores its own rows, so the mean over ranks is the loss of the global batch. `DCL` leaves
+the positive out of the denominator, `Sigmoid` has none, `SogCLR` averages it over time.
 """
 
-import torch.nn.functional as F
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
 from torch import Tensor
 
-from vlp.objectives.base import Objective
-from vlp.signals import Signals
+from vlp.objectives.base import Objective, check_range
+from vlp.objectives.mixing import Mixing
+from vlp.objectives.rows import DUPLICATE_NEEDS, distinct, hardest_columns, row_losses
+from vlp.ops import sharded_contrastive_loss
+from vlp.signals import Signals, get
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The less common choices of InfoNCE.
+
+    Args:
+        directions: their "mean" (CLIP) or "sum" (ALIGN).
+        every_caption: the mean over all drawn captions (`data.texts.captions`).
+        hardest: share of each row's negatives that is kept, the highest-scoring ones, in (0, 1].
+        mixing: negatives made of the hardest ones.
+    """
+
+    directions: Literal["mean", "sum"] = "mean"
+    every_caption: bool = False
+    hardest: float | None = None
+    mixing: Mixing | None = None
+
+    def __post_init__(self) -> None:
+        if self.directions not in ("mean", "sum"):
+            raise ValueError(f"variant.directions {self.directions!r}: choices are mean, sum")
+        if self.hardest is not None and not 0 < self.hardest <= 1:
+            raise ValueError(f"variant.hardest must be in (0, 1], got {self.hardest}")
 
 
 class InfoNCE(Objective):
@@ -17,24 +50,117 @@ class InfoNCE(Objective):
 
     Args:
         weight: factor of the term in the total loss.
-        label_smoothing: share of the target spread evenly over the global batch, in [0, 1).
+        label_smoothing: share of the target spread evenly over the columns, in [0, 1).
+        temperature: fixed; without it the model's learned scale is used.
+        hard_captions: the hard captions of the global batch are further wrong texts.
+        ignore_duplicates: equal captions or equal pictures in a batch are no negatives.
+        variant: less common choices.
     """
 
-    def __init__(self, *, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        temperature: float | None = None,
+        hard_captions: bool = False,
+        ignore_duplicates: bool = False,
+        variant: Variant | None = None,
+    ) -> None:
         super().__init__(weight=weight)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        check_range("label_smoothing", label_smoothing, 0.0, 1.0)
+        if temperature is not None and not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive, got {temperature}")
         self.label_smoothing = label_smoothing
+        self.temperature = temperature
+        self.hard_captions = hard_captions
+        self.ignore_duplicates = ignore_duplicates
+        self.variant = variant or Variant()
+        self.factor = 1.0 if self.variant.directions == "sum" else 0.5
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"image", "text", "all_image", "all_text", "targets", "scale"})
+        found = {"image", "text", "all_text", "targets"}
+        if self.temperature is None:
+            found.add("scale")
+        if not self._plain:
+            found.add("all_image")
+        if self.hard_captions:
+            found |= {"all_hard_text", "all_hard_mask"}
+        if self.variant.every_caption:
+            found |= {"texts", "all_texts"}
+        if self.variant.mixing is not None:
+            found.add("step")
+        if self.ignore_duplicates:
+            found |= DUPLICATE_NEEDS
+        return frozenset(found)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the matrix of similarities is all there is: then it is never held whole."""
+        usual = replace(self.variant, directions="mean") == Variant()
+        return usual and not self.hard_captions and not self.ignore_duplicates
 
     def forward(self, signals: Signals) -> Tensor:
-        scale, targets = signals["scale"], signals["targets"]
-        image_to_text = scale * signals["image"] @ signals["all_text"].T  # [B, G]
-        text_to_image = scale * signals["text"] @ signals["all_image"].T  # [B, G]
-        return 0.5 * (self._rows(image_to_text, targets) + self._rows(text_to_image, targets))
+        image, text, all_text = signals["image"], signals["text"], signals["all_text"]
+        # where the pictures of all ranks are at hand anyway, nothing need be exchanged for columns
+        if self._plain and ("all_image" not in signals or len(image) == len(all_text)):
+            return (
+                self.factor
+                * 2
+                * sharded_contrastive_loss(
+                    image,
+                    all_text,
+                    self._scale(signals),
+                    signals["targets"],
+                    label_smoothing=self.label_smoothing,
+                )
+            )
+        pairs = [(text, all_text)]
+        if self.variant.every_caption:
+            texts, all_texts = signals["texts"], get(signals, "all_texts")
+            pairs = list(zip(texts.unbind(1), all_texts.unbind(1), strict=True))
+        losses = [self._both(signals, *pair) for pair in pairs]
+        return self.factor * torch.stack(losses).mean()
 
-    def _rows(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+    def _both(self, signals: Signals, text: Tensor, all_text: Tensor) -> Tensor:
+        image, all_image = signals["image"], signals["all_image"]
+        allowed = distinct(signals) if self.ignore_duplicates else None
+        further = further_mask = None
+        if self.hard_captions:
+            hard, mask = get(signals, "all_hard_text"), get(signals, "all_hard_mask")
+            further, further_mask = hard.flatten(0, 1), mask.flatten()  # [G * H, D], [G * H]
+        to_text = self._rows(signals, (image, all_text), allowed, (further, further_mask))
+        to_image = self._rows(signals, (text, all_image), allowed, (None, None))
+        return to_text.mean() + to_image.mean()
+
+    def _rows(
+        self,
+        signals: Signals,
+        sides: tuple[Tensor, Tensor],
+        allowed: Tensor | None,
+        further: tuple[Tensor | None, Tensor | None],
+    ) -> Tensor:
+        """The losses of queries [B, D] over keys [G, D] and further wrong keys."""
+        (queries, keys), (others, others_mask) = sides, further
+        targets, scale = signals["targets"], self._scale(signals)
+        logits = queries @ keys.T  # [B, G]
+        parts = [logits]
+        masks = [torch.ones_like(logits, dtype=torch.bool) if allowed is None else allowed]
+        if others is not None and others_mask is not None:
+            parts.append(queries @ others.T)
+            masks.append(others_mask.expand(len(queries), -1))
+        if self.variant.mixing is not None:
+            made = self.variant.mixing.logits(queries, keys, targets, signals["step"])
+            parts.append(made.nan_to_num(neginf=0.0))
+            masks.append(torch.isfinite(made))
+        logits, allowed = scale * torch.cat(parts, 1), torch.cat(masks, 1)
+        if self.variant.hardest is not None:
+            refused = logits.masked_fill(~allowed, -math.inf)
+            allowed = allowed & hardest_columns(refused, targets, self.variant.hardest)
+        return row_losses(logits, targets, allowed=allowed, smoothing=self.label_smoothing)
+
+    def _scale(self, signals: Signals) -> Tensor:
+        if self.temperature is None:
+            return signals["scale"]
+        return signals["image"].new_tensor(1 / self.temperature)

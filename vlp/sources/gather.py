@@ -1,4 +1,4 @@
-"""Features of all ranks, with gradient.
+"""Rows of all ranks, with gradient where they have one.
 
 The gradient of an all-gather is a reduce-scatter: a rank's features take part in every rank's loss.
 Without it (`local_loss` alone in open_clip) the gradient points elsewhere; with it and with losses
@@ -6,29 +6,64 @@ that are means over the rank's own rows, the mean over ranks that DDP takes of t
 gradients is exactly the gradient of the global batch.
 """
 
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from vlp.dist import active, rank, world_size
-from vlp.signals import Signals
+from vlp.signals import Signals, as_signals, get
+
+PREFIX = "all_"
 
 
 class Gather(nn.Module):
-    """Adds `all_image`, `all_text` and `targets`. All ranks must hold equally many rows."""
+    """Adds `targets`, and `all_X` for each X that is asked for. All ranks hold equally many rows.
 
-    needs = frozenset({"image", "text"})
-    provides = frozenset({"all_image", "all_text", "targets"})
+    Args:
+        names: the signals `all_X` that somebody needs.
+    """
+
+    scope: Literal["batch"] = "batch"
+
+    def __init__(self, names: Collection[str] = ("all_image", "all_text")) -> None:
+        super().__init__()
+        self.names = sorted(name for name in names if name.startswith(PREFIX))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"image", *(name.removeprefix(PREFIX) for name in self.names)})
+
+    @property
+    def provides(self) -> frozenset[str]:
+        return frozenset({"targets", *self.names})
 
     def forward(self, signals: Signals) -> Signals:
-        image, text = signals["image"], signals["text"]
-        rows = len(image)
-        targets = torch.arange(rows, device=image.device) + rank() * rows  # [B]
-        joined = gather_with_gradient(torch.cat([image, text], dim=1))  # [G, 2D], one collective
-        all_image, all_text = joined.tensor_split([image.shape[1]], dim=1)
-        return {**signals, "all_image": all_image, "all_text": all_text, "targets": targets}
+        image = signals["image"]
+        own = torch.arange(len(image), device=image.device) + rank() * len(image)  # [B]
+        rows = [get(signals, name.removeprefix(PREFIX)) for name in self.names]
+        gathered = dict(zip(self.names, gather_all(rows), strict=True))
+        return as_signals({**signals, **gathered, "targets": own})  # type: ignore[dict-item]
+
+
+def gather_all(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Several tensors [B, ...] -> rows of all ranks [G, ...]; a collective a kind of number."""
+    if not active():
+        return list(rows)
+    kinds = sorted({(str(r.dtype), r.requires_grad) for r in rows})
+    found: dict[int, Tensor] = {}
+    for kind in kinds:
+        places = [i for i, r in enumerate(rows) if (str(r.dtype), r.requires_grad) == kind]
+        flat = [rows[i].reshape(len(rows[i]), -1) for i in places]
+        joined = torch.cat(flat, dim=1)  # [B, sum of widths]
+        # gloo and NCCL know no bool; a cast changes nothing of it
+        whole = gather_with_gradient(joined.byte() if joined.dtype == torch.bool else joined)
+        parts = whole.split([f.shape[1] for f in flat], dim=1)  # type: ignore[no-untyped-call]
+        for i, part in zip(places, parts, strict=True):
+            found[i] = part.reshape(-1, *rows[i].shape[1:]).to(rows[i].dtype)
+    return [found[i] for i in range(len(rows))]
 
 
 def gather_with_gradient(rows: Tensor) -> Tensor:

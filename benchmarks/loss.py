@@ -1,0 +1,211 @@
+"""Memory, time and communication of the contrastive loss, side by side with its peers.
+
+    python benchmarks/loss.py [--batch 8192] [--width 512] [--rounds 5] [--threads 2]
+
+Forward and backward of CLIP's loss with gradients for both towers and the scale, in float32:
+
+    ours        vlp.ops.contrastive_loss
+    open_clip   open_clip.loss.ClipLoss
+    torch       torch.nn.functional.linear_cross_entropy in chunks (its own choice of them), once
+                for each direction; left out where the installed torch has none
+
+They take turns, and every turn is a process of its own. Peak memory is what the first loss adds at
+most to the resident memory (VmHWM, set back right before it; gradients of the features included,
+the features themselves not); seconds are the median of three more.
+
+Communication is what a rank sends on two gloo ranks, ours (texts gathered with gradient, then
+vlp.ops.sharded_contrastive_loss) against ClipLoss(local_loss=True, gather_with_grad=True). The
+calls of torch.distributed are counted by what a ring sends: all_gather of b bytes a rank (W-1)·b,
+reduce_scatter of b bytes in all (W-1)/W·b, all_reduce 2·(W-1)/W·b, and scatter, in which gloo takes
+the place of reduce_scatter for the peer, (W-1)·b of b bytes a rank at the one that sends.
+"""
+
+import gc
+import os
+import platform
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jsonargparse import auto_cli
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from open_clip.loss import ClipLoss
+
+from vlp.ops import contrastive_loss, sharded_contrastive_loss
+from vlp.sources.gather import gather_with_gradient
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+RANKS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is the same for all."""
+
+    batch: int
+    width: int
+    threads: int
+    scale: float
+
+
+def in_chunks(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+    """CLIP's loss from torch's own fused cross-entropy, a direction at a time."""
+    targets, options = torch.arange(len(image)), torch.nn.LinearCrossEntropyOptions()
+    one = F.linear_cross_entropy(scale * image, text, targets, options=options)
+    return 0.5 * (one + F.linear_cross_entropy(scale * text, image, targets, options=options))
+
+
+def losses() -> dict[str, Loss]:
+    found: dict[str, Loss] = {"ours": contrastive_loss, "open_clip": ClipLoss()}
+    if hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        found["torch"] = in_chunks
+    return found
+
+
+def leaves(setting: Setting, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of unit length and a scale, to differentiate by; the same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    image, noise = (torch.randn(rows, setting.width, generator=generator) for _ in range(2))
+    text = F.normalize(noise + image, dim=1)
+    found = F.normalize(image, dim=1), text, torch.tensor(setting.scale)
+    return tuple(tensor.requires_grad_() for tensor in found)  # type: ignore[return-value]
+
+
+def resident(field: str) -> int:
+    """Bytes of this process, now (VmRSS) or at most since set back (VmHWM)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])
+
+
+def seconds(loss: Loss, tensors: tuple[Tensor, Tensor, Tensor]) -> float:
+    begin = time.perf_counter()
+    loss(*tensors).backward()
+    taken = time.perf_counter() - begin
+    for tensor in tensors:
+        tensor.grad = None
+    return taken
+
+
+def measure(name: str, setting: Setting) -> dict[str, float]:
+    """Peak memory in MiB and seconds; to be run in a fresh process."""
+    torch.set_num_threads(setting.threads)
+    loss = losses()[name]
+    seconds(loss, leaves(setting, 640))  # threads and their workspaces come up
+    tensors = leaves(setting, setting.batch)
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM becomes VmRSS
+    before = resident("VmRSS")
+    seconds(loss, tensors)
+    peak = (resident("VmHWM") - before) / 2**20
+    return {
+        "peak MiB": peak,
+        "seconds": statistics.median(seconds(loss, tensors) for _ in range(3)),
+    }
+
+
+def count_sent(sent: list[float]) -> None:
+    """Have torch.distributed add up the bytes that this rank sends."""
+    ranks, rank = dist.get_world_size(), dist.get_rank()
+
+    def rule(name: str, of: Callable[..., float]) -> None:
+        call = getattr(dist, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (any collective's)
+            sent.append(of(*args))
+            return call(*args, **kwargs)
+
+        setattr(dist, name, counted)
+
+    rule("all_gather", lambda out, own: (ranks - 1) * own.nbytes)
+    rule("all_gather_into_tensor", lambda out, own: (ranks - 1) * own.nbytes)
+    rule("reduce_scatter_tensor", lambda own, whole: (ranks - 1) / ranks * whole.nbytes)
+    rule("all_reduce", lambda whole, *_: 2 * (ranks - 1) / ranks * whole.nbytes)
+    rule("scatter", lambda own, parts, source: (source == rank) * (ranks - 1) * own.nbytes)
+
+
+def sharded(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+    targets = torch.arange(len(image)) + dist.get_rank() * len(image)
+    return sharded_contrastive_loss(image, gather_with_gradient(text), scale, targets)
+
+
+def bytes_sent(name: str, setting: Setting, rank: int, port: int) -> float:
+    """Of one loss, forward and backward, on this rank; to be run in a fresh process."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=RANKS)
+    sent: list[float] = []
+    count_sent(sent)
+    peer = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=RANKS)
+    loss: Loss = sharded if name == "ours" else peer
+    seconds(loss, leaves(setting, setting.batch // RANKS))
+    dist.destroy_process_group()
+    return sum(sent)
+
+
+def fresh(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=1)
+
+
+def print_ratios(found: dict[str, list[dict[str, float]]]) -> None:
+    print(f"\n{'':>10} {'':>9} {'median':>9}  turns")
+    for unit in ("peak MiB", "seconds"):
+        values = {name: [turn[unit] for turn in turns] for name, turns in found.items()}
+        for name, turns in values.items():
+            shown = ", ".join(f"{value:.2f}" for value in turns)
+            print(f"{name:>10} {unit:>9} {statistics.median(turns):9.2f}  ({shown})")
+        for peer in list(values)[1:]:
+            ratios = [a / b for a, b in zip(values["ours"], values[peer], strict=True)]
+            print(
+                f"ours / {peer}, {unit}: median {statistics.median(ratios):.3f} "
+                f"({min(ratios):.3f} to {max(ratios):.3f})"
+            )
+
+
+def main(
+    batch: int = 8192, width: int = 512, rounds: int = 5, threads: int = 2, scale: float = 100.0
+) -> None:
+    """Measure and print.
+
+    Args:
+        batch: pairs.
+        width: numbers of a feature.
+        rounds: turns of each loss.
+        threads: of each process.
+        scale: factor of the logits.
+    """
+    setting = Setting(batch=batch, width=width, threads=threads, scale=scale)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {setting}")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in losses()}
+    for turn in range(rounds):
+        for name, turns in found.items():
+            with fresh(1) as process:
+                turns.append(process.submit(measure, name, setting).result())
+            shown = ", ".join(f"{value:.2f} {unit}" for unit, value in turns[-1].items())
+            print(f"turn {turn + 1} of {rounds}: {name:>10} {shown}", flush=True)
+    print_ratios(found)
+    sent = {}
+    for name in ("ours", "open_clip"):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with fresh(RANKS) as processes:
+            ranks = [processes.submit(bytes_sent, name, setting, r, port) for r in range(RANKS)]
+            sent[name] = max(rank.result() for rank in ranks)
+        print(f"{name:>10} sends {sent[name] / 2**20:.2f} MiB a rank on {RANKS} ranks")
+    print(f"ours / open_clip, sent: {sent['ours'] / sent['open_clip']:.3f}")
+
+
+if __name__ == "__main__":
+    auto_cli(main)

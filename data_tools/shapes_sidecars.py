@@ -1,0 +1,85 @@
+"""The sidecars of the built-in world, written beside its shards."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_tools.shapes_captions import Description
+from data_tools.shapes_neighbours import Content, neighbours_of
+from vlp.data.files import replace_atomically
+from vlp.data.index import caption_sha256, sidecar_path
+
+SAMPLES_PER_SHARD = 1000
+
+_HEAD = [("key", pa.string()), ("src_sha256", pa.string())]
+_TEXTS = ("texts", pa.list_(pa.string()))
+SCHEMAS = {
+    "rewrites": pa.schema([*_HEAD, _TEXTS]),
+    "negatives": pa.schema([*_HEAD, _TEXTS, ("kinds", pa.list_(pa.string()))]),
+    "counts": pa.schema(
+        [*_HEAD, ("count", pa.int32()), ("noun", pa.string()), ("counterfactual", pa.string())]
+    ),
+    "neighbours": pa.schema(
+        [*_HEAD, ("shards", pa.list_(pa.string())), ("keys", pa.list_(pa.string()))]
+    ),
+    "paraphrases": pa.schema([*_HEAD, _TEXTS]),
+}
+# paraphrases are wordings for measuring alone: none may be trained on
+SIDECARS = {
+    "train": ("rewrites", "negatives", "counts", "neighbours"),
+    "test": ("rewrites", "negatives", "counts", "paraphrases"),
+}
+_Row = dict[str, Any]
+
+
+def write_sidecars(
+    folder: Path, descriptions: Sequence[Description], contents: Sequence[Content]
+) -> None:
+    """All sidecars of the split `folder`, whose scenes have these texts and contents."""
+    names = SIDECARS[folder.name]
+    near = neighbours_of(contents) if "neighbours" in names else None
+    for start in range(0, len(descriptions), SAMPLES_PER_SHARD):
+        rows: dict[str, list[_Row]] = {name: [] for name in names}
+        for place in range(start, min(start + SAMPLES_PER_SHARD, len(descriptions))):
+            text = descriptions[place]
+            digest = caption_sha256(text.caption.encode())
+            found = dict(_texts(text))
+            if near is not None:
+                found["neighbours"] = _neighbours(near[place])
+            for name in names:
+                if name in found:
+                    head = {"key": _key(place), "src_sha256": digest}
+                    rows[name].append(head | found[name])
+        for name in names:
+            table = pa.Table.from_pylist(rows[name], schema=SCHEMAS[name])
+            path = sidecar_path(folder / f"{_shard(start)}.tar", name)
+            replace_atomically(path, partial(pq.write_table, table))
+
+
+def _texts(text: Description) -> Iterator[tuple[str, _Row]]:
+    kinds, negatives = zip(*text.negatives, strict=True)
+    yield "rewrites", {"texts": list(text.rewrites)}
+    yield "negatives", {"texts": list(negatives), "kinds": list(kinds)}
+    yield "paraphrases", {"texts": list(text.paraphrases)}
+    if text.count:
+        counted = {"count": text.count, "noun": text.noun}
+        yield "counts", counted | {"counterfactual": text.counterfactual}
+
+
+def _neighbours(places: Sequence[int]) -> _Row:
+    return {
+        "shards": [_shard(place) for place in places],
+        "keys": [_key(place) for place in places],
+    }
+
+
+def _shard(place: int) -> str:
+    return f"{place // SAMPLES_PER_SHARD:05d}"
+
+
+def _key(place: int) -> str:
+    return f"{_shard(place)}{place % SAMPLES_PER_SHARD:04d}"
