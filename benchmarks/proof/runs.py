@@ -1,0 +1,110 @@
+"""Making the data and the runs: each once, resumable, several at a time."""
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.proof.arms import ARMS, DATA, RECIPES, TEACHER, WORLDS, Arm
+from vlp.data.files import write_json
+
+ROOT = Path(__file__).parents[2]
+MARK = "proof.json"
+CAPTIONED = 400  # pictures that a caption is written of
+
+
+class ProofError(RuntimeError):
+    """A run that ended badly; the message says which and where its log is."""
+
+
+def make_data() -> None:
+    """Write the worlds; what is there already is left as it is."""
+    for name, options in WORLDS.items():
+        output = ["--output", f"{DATA}/{name}", "--image-size", "48"]
+        _python("-m", "data_tools", "shapes", *output, *shlex.split(options), log=None)
+
+
+def train_all(folder: Path, seeds: int, at_a_time: int) -> None:
+    """The teacher and every arm with every seed.
+
+    Raises:
+        ProofError: a run failed; those that are done stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [partial(_train, folder, arm, seed) for seed in range(seeds) for arm in _order()]
+    with ThreadPoolExecutor(at_a_time) as pool:
+        teacher = pool.submit(_train_teacher, folder)
+        untaught = [job for job in jobs if not job.args[1].taught]
+        taught = [job for job in jobs if job.args[1].taught]
+        waiting = [pool.submit(job) for job in untaught]
+        teacher.result()
+        waiting += [pool.submit(job) for job in taught]
+        for done in tqdm(waiting, desc="proof", unit="run", smoothing=0.05):
+            done.result()
+
+
+def _order() -> list[Arm]:
+    return list(ARMS.values())
+
+
+def run_folder(folder: Path, arm: str, seed: int) -> Path:
+    """Where the run of an arm is."""
+    return folder / f"{arm}-{seed}"
+
+
+def _train_teacher(folder: Path) -> None:
+    recipes = [f"{RECIPES}/base.yaml", f"{RECIPES}/teacher.yaml"]
+    _run(folder / TEACHER, recipes, [], captions=False)
+
+
+def _train(folder: Path, arm: Arm, seed: int) -> None:
+    options = ["--seed", str(seed)]
+    if arm.taught:
+        options += ["--teachers.teacher.weights", str(folder / TEACHER)]
+    _run(run_folder(folder, arm.name, seed), arm.recipes, options, captions=arm.captions)
+
+
+def _run(run: Path, recipes: list[str], options: list[str], *, captions: bool) -> None:
+    """Train and evaluate, unless that was done with the same recipes and data."""
+    key = _key(recipes, options)
+    mark = run / MARK
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8"))["key"] == key:
+        return
+    configs = [word for recipe in recipes for word in ("--config", recipe)]
+    run.mkdir(parents=True, exist_ok=True)
+    log = run / "log.txt"
+    _python("-m", "training.train", *configs, "--run", str(run), *options, log=log)
+    if captions:
+        task = ["--task", "captioning", "--data", f"{DATA}/shapes", "--limit", str(CAPTIONED)]
+        output = ["--output", str(run / "eval" / "captioning")]
+        _python("-m", "eval", "run", str(run), *task, *output, log=log)
+    write_json(mark, {"key": key})
+
+
+def _key(recipes: list[str], options: list[str]) -> str:
+    """Of everything that a run depends on besides the code."""
+    made_of = [Path(ROOT / recipe).read_text(encoding="utf-8") for recipe in recipes]
+    manifests = sorted((ROOT / DATA).glob("*/*/manifest.json"))
+    made_of += [path.read_text(encoding="utf-8") for path in manifests]
+    return hashlib.sha256(json.dumps([made_of, options]).encode()).hexdigest()
+
+
+def _python(*arguments: str, log: Path | None) -> None:
+    """Run a command of the project on one core."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    if log is None:
+        done = subprocess.run(command, cwd=ROOT, env=environment)
+    else:
+        with open(log, "ab") as file:
+            done = subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+    if done.returncode:
+        where = f"; see {log}" if log else ""
+        raise ProofError(f"`{shlex.join(command)}` ended with {done.returncode}{where}")
