@@ -11,7 +11,8 @@ Forward and backward of CLIP's loss with gradients for both towers and the scale
 
 They take turns, and every turn is a process of its own. Peak memory is what the first loss adds at
 most to the resident memory (VmHWM, set back right before it; gradients of the features included,
-the features themselves not); seconds are the median of three more.
+the features themselves not); seconds, on the clock and of all cores together, are the median of
+three more.
 
 Communication is what a rank sends on two gloo ranks, ours (texts gathered with gradient, then
 vlp.ops.sharded_contrastive_loss) against ClipLoss(local_loss=True, gather_with_grad=True). The
@@ -20,8 +21,12 @@ reduce_scatter of b bytes in all (W-1)/W·b, all_reduce 2·(W-1)/W·b, and scatt
 the place of reduce_scatter for the peer, (W-1)·b of b bytes a rank at the one that sends.
 """
 
-import gc
 import os
+
+# Idle threads sleep, for all alike: turning in circles they would slow a machine that others share.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import gc
 import platform
 import socket
 import statistics
@@ -91,17 +96,18 @@ def resident(field: str) -> int:
     return 1024 * int(line.split()[1])
 
 
-def seconds(loss: Loss, tensors: tuple[Tensor, Tensor, Tensor]) -> float:
-    begin = time.perf_counter()
-    loss(*tensors).backward()
-    taken = time.perf_counter() - begin
+def seconds(loss: Loss, tensors: tuple[Tensor, Tensor, Tensor]) -> tuple[float, float]:
+    """Of forward and backward: on the clock, and of all cores."""
+    begin, busy = time.perf_counter(), time.process_time()
+    loss(*tensors).backward()  # type: ignore[no-untyped-call]
+    taken = time.perf_counter() - begin, time.process_time() - busy
     for tensor in tensors:
         tensor.grad = None
     return taken
 
 
 def measure(name: str, setting: Setting) -> dict[str, float]:
-    """Peak memory in MiB and seconds; to be run in a fresh process."""
+    """Peak memory and seconds; to be run in a fresh process."""
     torch.set_num_threads(setting.threads)
     loss = losses()[name]
     seconds(loss, leaves(setting, 640))  # threads and their workspaces come up
@@ -111,9 +117,11 @@ def measure(name: str, setting: Setting) -> dict[str, float]:
     before = resident("VmRSS")
     seconds(loss, tensors)
     peak = (resident("VmHWM") - before) / 2**20
+    clock, cores = zip(*(seconds(loss, tensors) for _ in range(3)), strict=True)
     return {
         "peak MiB": peak,
-        "seconds": statistics.median(seconds(loss, tensors) for _ in range(3)),
+        "seconds": statistics.median(clock),
+        "CPU seconds": statistics.median(cores),
     }
 
 
@@ -160,12 +168,12 @@ def fresh(workers: int) -> ProcessPoolExecutor:
 
 
 def print_ratios(found: dict[str, list[dict[str, float]]]) -> None:
-    print(f"\n{'':>10} {'':>9} {'median':>9}  turns")
-    for unit in ("peak MiB", "seconds"):
+    print(f"\n{'':>10} {'':>11} {'median':>9}  turns")
+    for unit in found["ours"][0]:
         values = {name: [turn[unit] for turn in turns] for name, turns in found.items()}
         for name, turns in values.items():
             shown = ", ".join(f"{value:.2f}" for value in turns)
-            print(f"{name:>10} {unit:>9} {statistics.median(turns):9.2f}  ({shown})")
+            print(f"{name:>10} {unit:>11} {statistics.median(turns):9.2f}  ({shown})")
         for peer in list(values)[1:]:
             ratios = [a / b for a, b in zip(values["ours"], values[peer], strict=True)]
             print(

@@ -1,5 +1,6 @@
 """From a configuration to a run: the only place that joins objectives to models."""
 
+import copy
 import logging
 import os
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ from vlp.data.transforms import TrainTransform
 from vlp.dist import active, rank, world_size
 from vlp.model import DualEncoder, build_model
 from vlp.model.tokens import Tokenizer, build_tokenizer
-from vlp.objectives import Facts
+from vlp.objectives.base import Facts
 from vlp.sources import Gather
 
 log = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ def build_trainer(
     averaged = build_average(config, model)
     if config.compile:
         model.compile_towers()
+    unsharded = copy.deepcopy(model).to("cpu") if config.parallel == "fsdp" else None
     wrapped = wrap(step, config, accelerator)
     return RunTrainer(
         config=config,
@@ -186,6 +188,7 @@ def build_trainer(
         checkpoints=Checkpoints(Path(config.run), config.checkpoint.keep),
         recipe=recipe,
         tasks=tasks,
+        unsharded=unsharded,
     )
 
 

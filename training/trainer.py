@@ -60,6 +60,7 @@ class RunTrainer:
     checkpoints: Checkpoints
     recipe: dict[str, Any]  # the resolved configuration
     tasks: Mapping[str, EvalSpec]  # with their data in place
+    unsharded: DualEncoder | None = None  # where parameters are sharded, a whole model to evaluate
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
@@ -177,7 +178,7 @@ class RunTrainer:
             return
         training = self.step_module.model.training
         encoder = Encoder(
-            self.published, self.tokenizer, precision=self.config.precision, path=self.config.run
+            self._whole_model(), self.tokenizer, precision=self.config.precision, path=self.config.run
         )
         description = {**encoder.description, **asdict(progress)}
         for name, spec in self.tasks.items():
@@ -193,11 +194,23 @@ class RunTrainer:
                 raise TrainingStoppedError(f"evaluation {name}: {error}") from error
             self.say(f"[{progress.samples_seen:,} pairs] {name}: {headline(found)}")
         self.step_module.model.train(training)
+        if self.unsharded is not None:
+            self.unsharded.to("cpu")  # it takes the device's memory during an evaluation alone
+
+    def _whole_model(self) -> DualEncoder:
+        """The published model with whole parameters: in an evaluation ranks encode unequally often,
+        and a sharded model would have them wait for one another.
+        """
+        if self.unsharded is None:
+            return self.published
+        state = {name: whole(tensor) for name, tensor in self.published.state_dict().items()}
+        self.unsharded.load_state_dict(state)
+        return self.unsharded.to(self.accelerator.device)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint in the background; only one process writes."""
         model = self.published
-        shared = published_state(model)
+        shared = {name: whole(value) for name, value in published_state(model).items()}
         flat = self._flat()  # all ranks put sharded tensors together
         if not self.accelerator.is_main_process:
             return

@@ -8,7 +8,7 @@ TEACHER = "teacher"
 WORLDS = {  # folder under DATA: options of `data_tools shapes`
     "shapes": "--pairs 16000",
     "uncounted": "--pairs 16000 --numbers 0.1",
-    "counted": "--pairs 2000 --kinds {count:1} --seed 1",
+    "counted": "--pairs 2000 --kinds count --seed 1",
 }
 
 
@@ -20,6 +20,7 @@ class Arm:
     overlays: tuple[str, ...] = ()
     captions: bool = False  # whether its captions are evaluated too
     taught: bool = False  # whether it needs the teacher
+    further: bool = False  # trained after all others
 
     @property
     def recipes(self) -> list[str]:
@@ -34,7 +35,7 @@ ARMS = {
         Arm("counting_data", ("counting_data",)),
         Arm("counting_published", ("counting_data", "counting_published")),
         Arm("counting", ("counting_data", "counting")),
-        Arm("counting_all", ("counting_data", "counting_all")),
+        Arm("counting_all", ("counting_data", "counting_all"), further=True),
         Arm("gap", ("gap",)),
         Arm("negclip", ("negclip",)),
         Arm("laclip", ("laclip",)),
@@ -44,9 +45,9 @@ ARMS = {
         Arm("sogclr", ("small_batch", "sogclr")),
         Arm("isogclr", ("small_batch", "isogclr")),
         Arm("distillation", ("distillation",), taught=True),
-        Arm("siglip", ("siglip",)),
-        Arm("negclip_images", ("negclip_images",)),
-        Arm("multi_caption", ("multi_caption",)),
+        Arm("siglip", ("siglip",), further=True),
+        Arm("negclip_images", ("negclip_images",), further=True),
+        Arm("multi_caption", ("multi_caption",), further=True),
     )
 }
 

@@ -38,7 +38,14 @@ def train_all(folder: Path, seeds: int, at_a_time: int) -> None:
         ProofError: a run failed; those that are done stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [partial(_train, folder, arm, seed) for seed in range(seeds) for arm in _order()]
+    # first what the claims of the mission need, for every seed
+    jobs = [
+        partial(_train, folder, arm, seed)
+        for further in (False, True)
+        for seed in range(seeds)
+        for arm in ARMS.values()
+        if arm.further is further
+    ]
     with ThreadPoolExecutor(at_a_time) as pool:
         teacher = pool.submit(_train_teacher, folder)
         untaught = [job for job in jobs if not job.args[1].taught]
@@ -48,10 +55,6 @@ def train_all(folder: Path, seeds: int, at_a_time: int) -> None:
         waiting += [pool.submit(job) for job in taught]
         for done in tqdm(waiting, desc="proof", unit="run", smoothing=0.05):
             done.result()
-
-
-def _order() -> list[Arm]:
-    return list(ARMS.values())
 
 
 def run_folder(folder: Path, arm: str, seed: int) -> Path:

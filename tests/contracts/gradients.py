@@ -23,16 +23,16 @@ from vlp.objectives import (
     Counting,
     CrossUniformity,
     Distillation,
-    Individual,
     InfoNCE,
-    Mixing,
     Objective,
     Sigmoid,
     SogCLR,
-    Terms,
     Uniformity,
-    Variant,
 )
+from vlp.objectives.distillation import Terms
+from vlp.objectives.infonce import Variant
+from vlp.objectives.mixing import Mixing
+from vlp.objectives.sogclr import Individual
 from vlp.signals import Signals
 from vlp.sources import Gather, Momentum
 

@@ -66,7 +66,7 @@ def test_options_override_the_recipe(recipe):
         (["--micro_batch", "0"], "micro_batch must be at least 1"),
         (
             ["--objectives.contrastive.class_path", "vlp.objectives.InfoNEC"],
-            "objectives of vlp: vlp.objectives.InfoNCE",
+            "vlp.objectives.InfoNCE, vlp.objectives.Sigmoid",
         ),
         (["--objectives.contrastive.init_args.label_smoothing", "2"], "label_smoothing must be in"),
         (["--objectives.contrastive.init_args.smoothing", "0.1"], "smoothing"),

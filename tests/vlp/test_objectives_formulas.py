@@ -18,12 +18,12 @@ from vlp.objectives import (
     CrossUniformity,
     Distillation,
     InfoNCE,
-    Mixing,
     Sigmoid,
-    Terms,
     Uniformity,
-    Variant,
 )
+from vlp.objectives.distillation import Terms
+from vlp.objectives.infonce import Variant
+from vlp.objectives.mixing import Mixing
 
 sizes = given(rows=st.integers(2, 6), seed=st.integers(0, 500), scale=st.floats(0.5, 20))
 quick = settings(max_examples=25, deadline=None)

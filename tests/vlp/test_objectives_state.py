@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from tests.vlp.made import batch
-from vlp.objectives import Facts, Individual, SogCLR
+from vlp.objectives import SogCLR
+from vlp.objectives.base import Facts
+from vlp.objectives.sogclr import Individual
 
 
 class Reference:

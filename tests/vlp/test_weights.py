@@ -91,7 +91,6 @@ def test_a_pretrained_tag_brings_its_activation(monkeypatch):
         ({"arch": "ViT-B-33"}, r"'ViT-B-33' is no open_clip model and no .json file; .*ViT-B-32"),
         ({"arch": "none.json"}, r"there is no file none.json"),
         ({"arch": "ViT-B-32", "weights": "openia"}, r"'openia' is no file.*its tags: .*openai"),
-        ({"arch": "coca_ViT-B-32"}, r"captioning decoder"),
     ],
 )
 def test_what_does_not_exist_is_answered_with_the_choices(config, message):

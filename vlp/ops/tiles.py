@@ -8,9 +8,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-# Sides of a tile. On a CPU a tile of 1 MiB stays in the second-level cache, on a GPU what counts
-# is that few kernels are launched; measured at 8,192 pairs of 512 numbers (benchmarks/loss.py).
-CPU_TILE, GPU_TILE = 512, 4096
+# Sides of a tile. On an idle CPU 512 to 2,048 take the same time (8,192 pairs of 512 numbers); on a
+# busy one small tiles lose it waiting for threads, and large ones take memory: 4 MiB each here.
+# On a GPU what counts is that few kernels are launched; its size is not measured.
+CPU_TILE, GPU_TILE = 1024, 4096
 
 
 class Pairs(NamedTuple):
