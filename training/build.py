@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from eval.run import check
 from eval.spec import EvalSpec
+from eval.tasks import TASKS
 from training.config import TrainConfig
 from training.optim import build_optimizer
 from training.shard import shard
@@ -166,6 +167,12 @@ def build_trainer(
         check(spec)
     model = build_model(config.model)
     tokenizer = build_tokenizer(model.description.model_cfg)
+    for name, spec in tasks.items():
+        if TASKS[spec.task].writes_captions and not model.captions:
+            raise ValueError(
+                f"eval.tasks.{name}: task {spec.task} needs a captioning decoder: model.captioner, "
+                "or a CoCa architecture"
+            )
     needs = data_needs(config)
     dataset = build_dataset(config, model, tokenizer, needs)
     prepare_objectives(config, dataset, model, tokenizer)

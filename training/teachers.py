@@ -61,10 +61,12 @@ def width_of(weights: str) -> int:
         ValueError: there is no such model.
     """
     path = Path(weights).expanduser()
-    if not path.is_dir():
-        return int(read_arch(weights.partition("/")[0])[0]["embed_dim"])
     try:
+        if not path.is_dir():
+            return int(read_arch(weights.partition("/")[0])[0]["embed_dim"])
         config = json.loads((find_published(path) / CONFIG_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"teachers: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"teachers: weights {weights} is no folder and no model: {error}"
+        ) from error
     return int(config["model_cfg"]["embed_dim"])

@@ -178,7 +178,10 @@ class RunTrainer:
             return
         training = self.step_module.model.training
         encoder = Encoder(
-            self._whole_model(), self.tokenizer, precision=self.config.precision, path=self.config.run
+            self._whole_model(),
+            self.tokenizer,
+            precision=self.config.precision,
+            path=self.config.run,
         )
         description = {**encoder.description, **asdict(progress)}
         for name, spec in self.tasks.items():

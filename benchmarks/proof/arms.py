@@ -7,7 +7,7 @@ DATA = "data/proof"
 TEACHER = "teacher"
 WORLDS = {  # folder under DATA: options of `data_tools shapes`
     "shapes": "--pairs 16000",
-    "uncounted": "--pairs 16000 --numbers 0.1",
+    "uncounted": "--pairs 16000 --numbers 0.05",
     "counted": "--pairs 2000 --kinds count --seed 1",
 }
 
@@ -32,9 +32,9 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm("base"),
-        Arm("counting_data", ("counting_data",)),
-        Arm("counting_published", ("counting_data", "counting_published")),
-        Arm("counting", ("counting_data", "counting")),
+        Arm("counting_data", ("counting_data",), further=True),
+        Arm("counting_published", ("counting_data", "counting_published"), further=True),
+        Arm("counting", ("counting_data", "counting"), further=True),
         Arm("counting_all", ("counting_data", "counting_all"), further=True),
         Arm("gap", ("gap",)),
         Arm("negclip", ("negclip",)),

@@ -94,8 +94,10 @@ def _run(run: Path, recipes: list[str], options: list[str], *, captions: bool) -
 def _key(recipes: list[str], options: list[str]) -> str:
     """Of everything that a run depends on besides the code."""
     made_of = [Path(ROOT / recipe).read_text(encoding="utf-8") for recipe in recipes]
-    manifests = sorted((ROOT / DATA).glob("*/*/manifest.json"))
-    made_of += [path.read_text(encoding="utf-8") for path in manifests]
+    for world in WORLDS:
+        if any(f"{DATA}/{world}/" in text for text in made_of):
+            manifests = sorted((ROOT / DATA / world).glob("*/manifest.json"))
+            made_of += [path.read_text(encoding="utf-8") for path in manifests]
     return hashlib.sha256(json.dumps([made_of, options]).encode()).hexdigest()
 
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from tests.conftest import make_shards
 from tests.training.runs import (
@@ -18,22 +17,8 @@ from tests.training.runs import (
     train,
     write_recipe,
 )
-from training.train import main
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar
-
-
-@pytest.fixture
-def trained(tmp_path, tiny_arch, shards, capfd):
-    """Run `training.train` in this process: (exit status, standard error)."""
-
-    def run(*options, source=shards, **changes):
-        recipe = write_recipe(tmp_path / "r.yaml", tiny_arch, source, **changes)
-        status = main(["--config", str(recipe), *options])
-        AcceleratorState._reset_state(reset_partial_state=True)
-        return status, capfd.readouterr()
-
-    return run
 
 
 def test_no_shards(trained):

@@ -17,6 +17,9 @@ from vlp.dist import active, rank, world_size
 from vlp.signals import Signals, as_signals, get
 
 PREFIX = "all_"
+# torch 2.14 renamed both and warns of the old names
+_all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+_reduce_scatter = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_tensor)
 
 
 class Gather(nn.Module):
@@ -78,12 +81,12 @@ class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ANN401 (autograd's context has no type)
         gathered = rows.new_empty((world_size() * rows.shape[0], *rows.shape[1:]))
-        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        _all_gather(gathered, rows.contiguous())
         return gathered
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         gradient = gradient.contiguous()
         own = gradient.new_empty((gradient.shape[0] // world_size(), *gradient.shape[1:]))
-        dist.reduce_scatter_tensor(own, gradient)
+        _reduce_scatter(own, gradient)
         return own
