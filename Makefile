@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types layers tests bench fmt
+.PHONY: help install demo proof test check lint types layers tests bench fmt
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ demo: $(READY) ## data, pretraining, benchmark and report on the built-in world,
 	$(RUN) -m data_tools shapes --output data/shapes --pairs 12000 --seed 0
 	$(RUN) -m training.train --config training/recipes/shapes_cpu.yaml --run runs/demo
 	$(RUN) -m eval report runs/demo
+
+proof: $(READY) ## each objective with and without on the built-in world, two hours on two cores
+	$(RUN) -m benchmarks.proof
 
 test: $(READY) ## what CI runs: set up, lint, types, layers, tests
 	$(MAKE) check

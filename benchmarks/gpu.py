@@ -9,6 +9,9 @@ compiled, in turns. Rows are JSON lines:
 
     ours 77       our step on captions padded to 77 tokens: equal work
     ours          our step as it trains: captions cut at the batch's longest
+    ours NAME     the same with another set of objectives (a captioning decoder, hard captions, ...)
+    loss ...      forward and backward of the contrastive losses alone: time, peak memory, and the
+                  largest relative error of a gradient against float64 on a part of the batch
 
 `pairs_per_second` is the median over the turns; compile time is reported apart. `mfu` is executed
 floating-point operations over the card's bf16 peak, measured by a large matrix product in this run.
@@ -25,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jsonargparse import auto_cli
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,14 +36,26 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import open_clip
-from open_clip.loss import ClipLoss
+from open_clip.loss import ClipLoss, SigLipLoss
 
+from training.accumulate import split
 from training.config import OptimConfig
 from training.optim import build_optimizer, update
 from training.step import TrainStep
-from vlp.model import ModelConfig, build_model
-from vlp.objectives import InfoNCE
-from vlp.signals import as_signals
+from vlp.model import CaptionerConfig, ModelConfig, build_model
+from vlp.objectives import (
+    Alignment,
+    Captioning,
+    CrossUniformity,
+    InfoNCE,
+    Objective,
+    Sigmoid,
+    SogCLR,
+    Uniformity,
+)
+from vlp.objectives.sogclr import Individual
+from vlp.ops import contrastive_loss, sigmoid_loss
+from vlp.signals import as_signals, get
 from vlp.sources import Gather
 
 CAPTION_TOKENS = 22  # longest of a batch of alt-texts is more; of written captions about this
@@ -98,11 +114,28 @@ def open_clip_step(setting: Setting, *, compiled: bool) -> Step:
     return step
 
 
-def our_step(setting: Setting, *, compiled: bool, trimmed: bool) -> Step:
+MIXTURES: Mapping[str, Callable[[], dict[str, Objective]]] = {
+    "InfoNCE": lambda: {"contrastive": InfoNCE()},
+    "SigLIP": lambda: {"contrastive": Sigmoid()},
+    "CUAXU": lambda: {"a": InfoNCE(), "b": Uniformity(), "c": CrossUniformity(), "d": Alignment()},
+    "iSogCLR": lambda: {"contrastive": SogCLR(individual=Individual(), samples=2**20)},
+    "NegCLIP": lambda: {"contrastive": InfoNCE(hard_captions=True)},
+    "CoCa": lambda: {"contrastive": InfoNCE(), "captioning": Captioning()},
+}
+
+
+def our_step(setting: Setting, *, compiled: bool, trimmed: bool, mixture: str = "InfoNCE") -> Step:
     """Our step: uint8 pictures, normalised on the device; captions cut if `trimmed`."""
-    model = build_model(ModelConfig(arch=setting.arch))
-    objectives = {"contrastive": InfoNCE()}
-    module = TrainStep(model, [Gather()], objectives, setting.autocast).to(setting.device).train()
+    captioner = CaptionerConfig() if mixture == "CoCa" else None
+    bias = -10.0 if mixture == "SigLIP" else None
+    model = build_model(ModelConfig(arch=setting.arch, captioner=captioner, init_logit_bias=bias))
+    objectives = MIXTURES[mixture]()
+    needs = frozenset[str]().union(*(o.needs for o in objectives.values()))
+    gather = Gather(needs)
+    sources = [gather] if needs & gather.provides else []
+    data = {"hard_mask"} if mixture == "NegCLIP" else set()
+    module = TrainStep(model, sources, objectives, setting.autocast, data)
+    module = module.to(setting.device).train()
     if compiled:
         model.compile_towers()
     optimizer = build_optimizer(module, OptimConfig())
@@ -111,14 +144,19 @@ def our_step(setting: Setting, *, compiled: bool, trimmed: bool) -> Step:
     tokens = captions(setting, CAPTION_TOKENS)
     if trimmed and model.trimmer is not None:
         tokens = model.trimmer(tokens)
-    signals = as_signals({"pixels": pixels.to(setting.device), "tokens": tokens})
+    rows = {"pixels": pixels, "tokens": tokens.cpu(), "sample_id": torch.arange(setting.batch)}
+    if mixture == "NegCLIP":
+        rows["hard_tokens"] = tokens.cpu().flip(0)[:, None]
+        rows["hard_mask"] = torch.ones(setting.batch, 1, dtype=torch.bool)
+    (part,) = split(rows, None)
+    signals = as_signals({name: get(part, name).to(setting.device) for name in part})
 
     def step() -> Tensor:
         loss: Tensor = module(signals)["total"]
         loss.backward()
         norm = nn.utils.clip_grad_norm_(module.parameters(), float("inf"))
         update(optimizer, torch.isfinite(norm))
-        module.after_step(signals)  # type: ignore[arg-type]
+        module.after_step()
         return loss
 
     return step
@@ -162,14 +200,79 @@ def rows_of(setting: Setting, compiled: tuple[bool, ...]) -> Mapping[str, Callab
     return rows
 
 
+def mixture_rows(setting: Setting) -> Mapping[str, Callable[[], Step]]:
+    return {
+        f"ours {name} eager": partial(our_step, setting, compiled=False, trimmed=True, mixture=name)
+        for name in MIXTURES
+        if name != "InfoNCE"
+    }
+
+
+def loss_of(name: str, image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+    """A contrastive loss of one global batch by its row's name."""
+    bias = torch.tensor(-10.0, device=image.device)
+    if name == "open_clip ClipLoss":
+        found: Tensor = ClipLoss()(image, text, scale)
+    elif name == "open_clip SigLipLoss":
+        found = SigLipLoss()(image, text, scale, bias)
+    elif name == "ours InfoNCE":
+        found = contrastive_loss(image, text, scale)
+    else:
+        found = sigmoid_loss(image, text, scale, bias)
+    return found
+
+
+LOSSES = ("open_clip ClipLoss", "ours InfoNCE", "open_clip SigLipLoss", "ours Sigmoid")
+
+
+def gradients(name: str, features: tuple[Tensor, Tensor], scale: float) -> list[Tensor]:
+    """Of both towers' features and of the scale."""
+    leaves = [f.detach().clone().requires_grad_() for f in features]
+    factor = torch.tensor(scale, device=leaves[0].device, dtype=leaves[0].dtype)
+    leaves.append(factor.requires_grad_())
+    loss_of(name, leaves[0], leaves[1], leaves[2]).backward()
+    return [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+
+def measure_losses(device: torch.device, rows: int, dtype: torch.dtype) -> None:
+    """Print a row for every loss: time, memory, and its gradients' error on 2,048 rows."""
+    pair = torch.randn(2, rows, 512, device=device)
+    image, text = F.normalize(pair, dim=-1).to(dtype).unbind()
+    few = (image[:2048], text[:2048])
+    for name in LOSSES:
+        exact = gradients(name, (few[0].double(), few[1].double()), 20.0)
+        own = gradients(name, few, 20.0)
+        errors = [
+            float((a.double() - b).abs().max() / b.abs().max())
+            for a, b in zip(own, exact, strict=True)
+        ]
+        row: dict[str, object] = {"row": f"loss {name}", "rows": rows, "dtype": str(dtype)}
+        row["gradient_errors"] = [f"{e:.1e}" for e in errors]
+        try:
+            gradients(name, (image, text), 20.0)  # compiles
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+            step = partial(gradients, name, (image, text), 20.0)
+            times = [timed(step, 3, device) for _ in range(5)]  # type: ignore[arg-type]
+            row["milliseconds"] = round(1e3 * statistics.median(times), 2)
+            if device.type == "cuda":
+                row["peak_mib"] = round((torch.cuda.max_memory_allocated() - before) / 2**20)
+        except torch.OutOfMemoryError:
+            row["milliseconds"] = "out of memory"
+        print(json.dumps(row), flush=True)
+
+
 def measure(setting: Setting, steps: int, compiled: tuple[bool, ...], peak: float) -> None:
     """Print a row for every variant of one tower; the variants take turns."""
     built, work, first, memory = {}, {}, {}, {}
-    for name, build in rows_of(setting, compiled).items():
+    builders = {**rows_of(setting, compiled), **mixture_rows(setting)}
+    counted = {**rows_of(setting, (False,)), **mixture_rows(setting)}
+    for name, build in builders.items():
         if setting.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         # counted on an eager twin: the counter does not see into compiled code
-        work[name] = flops(rows_of(setting, (False,))[name.replace("compiled", "eager")]())
+        work[name] = flops(counted[name.replace("compiled", "eager")]())
         built[name] = build()
         first[name] = timed(built[name], 1, setting.device)  # compiles
         timed(built[name], 3, setting.device)
@@ -202,7 +305,7 @@ def main(
     """Measure and print.
 
     Args:
-        archs: open_clip names or JSON model files, separated by commas.
+        archs: open_clip names, separated by commas.
         batch: pairs a step.
         steps: steps a turn.
         device: cuda, or cpu to try the script.
@@ -219,6 +322,9 @@ def main(
     for arch in archs.split(","):
         setting = Setting(arch=arch, batch=batch, device=on, precision=torch.bfloat16)
         measure(setting, steps, (False, True) if on_gpu else (False,), peak)
+    for rows in (8192, 32768) if on_gpu else (2048,):
+        for dtype in (torch.bfloat16, torch.float32):
+            measure_losses(on, rows, dtype)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from training.config import OptimConfig, check_cadence, seconds
 from training.recipe import UsageError, differences, parse
 
 RECIPES = sorted((ROOT / "training" / "recipes").glob("*.yaml"))
+OVERLAYS = sorted((ROOT / "training" / "recipes" / "shapes").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -28,6 +29,16 @@ def test_every_recipe_parses_and_says_how_to_run_it_and_what_to_expect(path, mon
     assert f"training/recipes/{path.name}" in text
     assert "-m training.train" in text
     assert re.search(r"Expected: [^\n]*\d", text), "the result, with numbers"
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda p: p.stem)
+def test_every_overlay_parses_as_its_command_says_and_tells_what_to_expect(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    configs = re.findall(r"--config (\S+)", text)
+    assert configs[-1] == f"training/recipes/shapes/{path.name}"
+    parse([word for name in configs for word in ("--config", name)])
+    assert re.search(r"(Expected|Measured): [^\n]*\d", text), "the result, with numbers"
 
 
 def test_every_recipe_that_the_readme_names_exists():
