@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from benchmarks.proof.arms import ARMS, DATA, RECIPES, TEACHER, WORLDS, Arm
@@ -92,8 +93,9 @@ def _run(run: Path, recipes: list[str], options: list[str], *, captions: bool) -
 
 
 def _key(recipes: list[str], options: list[str]) -> str:
-    """Of everything that a run depends on besides the code."""
-    made_of = [Path(ROOT / recipe).read_text(encoding="utf-8") for recipe in recipes]
+    """Of everything that a run depends on besides the code. A recipe's comments do not count."""
+    texts = [(ROOT / recipe).read_text(encoding="utf-8") for recipe in recipes]
+    made_of = [json.dumps(yaml.safe_load(text)) for text in texts]
     for world in WORLDS:
         if any(f"{DATA}/{world}/" in text for text in made_of):
             manifests = sorted((ROOT / DATA / world).glob("*/manifest.json"))
