@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -77,19 +78,23 @@ def _train(folder: Path, arm: Arm, seed: int) -> None:
 
 def _run(run: Path, recipes: list[str], options: list[str], *, captions: bool) -> None:
     """Train and evaluate, unless that was done with the same recipes and data."""
-    key = _key(recipes, options)
+    begun = {"key": _key(recipes, options), "done": False}
+    done = {**begun, "done": True}
     mark = run / MARK
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8"))["key"] == key:
+    found = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
+    if found == done:
         return
+    if found != begun:  # made with other recipes or data
+        shutil.rmtree(run, ignore_errors=True)
+    write_json(mark, begun)
     configs = [word for recipe in recipes for word in ("--config", recipe)]
-    run.mkdir(parents=True, exist_ok=True)
     log = run / "log.txt"
     _python("-m", "training.train", *configs, "--run", str(run), *options, log=log)
     if captions:
         task = ["--task", "captioning", "--data", f"{DATA}/shapes", "--limit", str(CAPTIONED)]
         output = ["--output", str(run / "eval" / "captioning")]
         _python("-m", "eval", "run", str(run), *task, *output, log=log)
-    write_json(mark, {"key": key})
+    write_json(mark, done)
 
 
 def _key(recipes: list[str], options: list[str]) -> str:

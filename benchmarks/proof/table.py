@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,15 @@ from scipy import stats
 
 from benchmarks.proof.arms import CLAIMS, Claim
 from benchmarks.proof.runs import run_folder
-from data_tools.shapes_world import COLOURS, SHAPES
+from data_tools.shapes_world import BACKGROUNDS, COLOURS, NUMBERS, SHAPES, TEXTURES
 
 Scores = Mapping[str, float]  # by TASK/METRIC
+_WORDS = (*COLOURS, *SHAPES, *NUMBERS.values(), *BACKGROUNDS, *TEXTURES)
+_ATTRIBUTE = re.compile(rf"\b(?:{'|'.join(_WORDS)})(?:e?s)?\b")
+_WRITTEN = {  # numbers of the captions that were written: what they say
+    "attributes": "attributes in captions",
+    "exact_things": "captions with exactly the right things",
+}
 _THING = re.compile(rf"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})(?:e?s)?\b")
 
 
@@ -48,11 +55,26 @@ def read_scores(run: Path) -> Scores:
     if written.is_file():
         with np.load(written) as arrays:
             pairs = list(zip(arrays["written"].tolist(), arrays["caption"].tolist(), strict=True))
-        found["captioning/exact_things"] = exactness(pairs)
         turned = [pairs[i - 1][0] for i in range(len(pairs))]
         others = list(zip(turned, (true for _, true in pairs), strict=True))
-        found["captioning/exact_things_chance"] = exactness(others)
+        for name, measure in (("attributes", attributes), ("exact_things", exactness)):
+            found[f"captioning/{name}"] = measure(pairs)
+            found[f"captioning/{name}_chance"] = measure(others)
     return found
+
+
+def attributes(pairs: list[tuple[str, str]]) -> float:
+    """The share of the true captions' colours, shapes, numbers and backgrounds that were written."""
+    right = total = 0
+    for written, true in pairs:
+        said, there = (Counter(map(_singular, _ATTRIBUTE.findall(t))) for t in (written, true))
+        right += (said & there).total()
+        total += there.total()
+    return right / total
+
+
+def _singular(word: str) -> str:
+    return next((shape for shape in SHAPES if word.startswith(shape)), word)
 
 
 def exactness(pairs: list[tuple[str, str]]) -> float:
@@ -84,15 +106,15 @@ def rows(folder: Path, seeds: int) -> list[Row]:
         mean, low, high = paired(with_it, without)
         means = (float(np.mean(without)), float(np.mean(with_it)))
         found.append(Row(claim, *means, mean, low, high, seeds))
-    captions = [read_scores(run_folder(folder, "coca", seed)) for seed in range(seeds)]
-    exact = Claim(
-        "Captioning (CoCa)",
-        "coca",
-        "captions of other pictures",
-        "captioning/exact_things",
-        "exact colours and shapes in captions",
-    )
-    with_it = [s["captioning/exact_things"] for s in captions]
-    without = [s["captioning/exact_things_chance"] for s in captions]
-    means = (float(np.mean(without)), float(np.mean(with_it)))
-    return [*found, Row(exact, *means, *paired(with_it, without), seeds)]
+    for name, says in _WRITTEN.items():
+        for arm, system in (
+            ("coca", "Captioning (CoCa)"),
+            ("coca_light", "Captioning, weight 0.5"),
+        ):
+            captions = [read_scores(run_folder(folder, arm, seed)) for seed in range(seeds)]
+            claim = Claim(system, arm, "captions of other pictures", f"captioning/{name}", says)
+            with_it = [s[f"captioning/{name}"] for s in captions]
+            without = [s[f"captioning/{name}_chance"] for s in captions]
+            means = (float(np.mean(without)), float(np.mean(with_it)))
+            found.append(Row(claim, *means, *paired(with_it, without), seeds))
+    return found

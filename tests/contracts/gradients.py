@@ -99,7 +99,7 @@ def mixtures() -> dict[str, Callable[[], dict[str, Objective]]]:
         "CWCL": CWCL,
         "CWCL text exp": lambda: CWCL(locked="text", kernel="exp"),
         "DCL": DCL,
-        "DCL weighted": lambda: DCL(sigma=0.5),
+        "DCL weighted": lambda: DCL(sigma=0.5, temperature=0.2),
         "SogCLR": SogCLR,
         "SogCLR individual": lambda: SogCLR(individual=Individual(), temperature=0.1),
         "Distillation": Distillation,

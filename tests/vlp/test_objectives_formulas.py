@@ -161,6 +161,7 @@ def test_dcl(rows, seed, scale):
                 others = [scale * dot(a[i], b[j]) for j in range(rows) if j != i]
                 total += lse(others) - weight * scale * right[i]
         close(DCL(sigma=sigma)(s), total / (2 * rows))
+        close(DCL(sigma=sigma, temperature=1 / scale)(s), total / (2 * rows))
 
 
 @sizes

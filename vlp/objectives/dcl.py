@@ -2,7 +2,8 @@
 
 Yeh et al. 2022 ("Decoupled Contrastive Learning") and, with `sigma`, the weight
 w_i = 2 − G·softmax_i(s_ii/σ) of DCLW. Without the positive in the denominator the gradient
-does not vanish for easy positives, which helps at small batches. The value may be negative.
+does not vanish for easy positives, which helps at small batches. The value may be negative, and a
+learned scale can lower it without end: the paper's temperature is fixed, 0.1 there.
 """
 
 import math
@@ -20,23 +21,34 @@ class DCL(Objective):
 
     Args:
         weight: factor of the term in the total loss.
+        temperature: fixed; without it the model's learned scale is used.
         sigma: width of the weights of DCLW, 0.5 in the paper; without it every pair counts alike.
     """
 
-    def __init__(self, *, weight: float = 1.0, sigma: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        temperature: float | None = None,
+        sigma: float | None = None,
+    ) -> None:
         super().__init__(weight=weight)
-        if sigma is not None and not sigma > 0:
-            raise ValueError(f"sigma must be positive, got {sigma}")
+        for name, value in (("temperature", temperature), ("sigma", sigma)):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive, got {value}")
+        self.temperature = temperature
         self.sigma = sigma
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"image", "text", "all_image", "all_text", "targets", "scale"})
+        found = {"image", "text", "all_image", "all_text", "targets"}
+        return frozenset(found | {"scale"} if self.temperature is None else found)
 
     def forward(self, signals: Signals) -> Tensor:
         image, all_image = signals["image"], signals["all_image"]
         text, all_text = signals["text"], signals["all_text"]
-        scale, targets = signals["scale"], signals["targets"]
+        scale = signals["scale"] if self.temperature is None else 1 / self.temperature
+        targets = signals["targets"]
         if len(all_text) < 2:
             raise ValueError("DCL needs at least 2 samples in a global batch: one has no negative")
         right = (image * text).sum(1)  # [B]
