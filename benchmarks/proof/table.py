@@ -17,6 +17,7 @@ from data_tools.shapes_world import BACKGROUNDS, COLOURS, NUMBERS, SHAPES, TEXTU
 Scores = Mapping[str, float]  # by TASK/METRIC
 _WORDS = (*COLOURS, *SHAPES, *NUMBERS.values(), *BACKGROUNDS, *TEXTURES)
 _ATTRIBUTE = re.compile(rf"\b(?:{'|'.join(_WORDS)})(?:e?s)?\b")
+_CAPTIONERS = {"coca": "Captioning (CoCa)", "coca_light": "Captioning, weight 0.5"}
 _WRITTEN = {  # numbers of the captions that were written: what they say
     "attributes": "attributes in captions",
     "exact_things": "captions with exactly the right things",
@@ -64,7 +65,7 @@ def read_scores(run: Path) -> Scores:
 
 
 def attributes(pairs: list[tuple[str, str]]) -> float:
-    """The share of the true captions' colours, shapes, numbers and backgrounds that were written."""
+    """The share of colours, shapes, numbers and backgrounds of true captions that were written."""
     right = total = 0
     for written, true in pairs:
         said, there = (Counter(map(_singular, _ATTRIBUTE.findall(t))) for t in (written, true))
