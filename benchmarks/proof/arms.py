@@ -32,9 +32,9 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm("base"),
-        Arm("counting_data", ("counting_data",), further=True),
+        Arm("counting_data", ("counting_data",)),
         Arm("counting_published", ("counting_data", "counting_published"), further=True),
-        Arm("counting", ("counting_data", "counting"), further=True),
+        Arm("counting", ("counting_data", "counting")),
         Arm("counting_all", ("counting_data", "counting_all"), further=True),
         Arm("gap", ("gap",)),
         Arm("negclip", ("negclip",)),
