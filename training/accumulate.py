@@ -71,10 +71,11 @@ def backward_in_passes(
         found = {name: losses[name].detach() for name in batch_names}
 
     shares = {name: _shares(step, name, parts) for name in sample_names}
+    replayed = frozenset(leaves) | step.needs(sample_names)  # a teacher's features are cached
     begin = 0
     for i, (part, state) in enumerate(zip(parts, states, strict=True)):
         with _random_state(state, part["pixels"].device):
-            encoded = step.encode(part, wanted | step.needs(sample_names))
+            encoded = step.encode(part, replayed)
         surrogate = _push(encoded, leaves, begin) + step.idle(encoded)
         if sample_names:
             losses = step.losses(encoded, sample_names, with_sources=False)
@@ -105,7 +106,7 @@ def _shares(step: TrainStep, name: str, parts: Sequence[Signals]) -> list[Tensor
 def _data(step: TrainStep, parts: Sequence[Signals], wanted: frozenset[str]) -> dict[str, Tensor]:
     """The wanted data of all passes."""
     found = {}
-    for name in sorted(step.data & wanted):
+    for name in sorted((step.data & wanted) - {"step"}):  # which `losses` adds
         values = [get(part, name) for part in parts]
         found[name] = torch.cat(values) if values[0].ndim else values[0]
     return found

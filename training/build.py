@@ -120,7 +120,8 @@ def build_step(
     if gathered & gather.provides:
         sources.append(gather)
     step = TrainStep(model, sources, config.objectives, accelerator.autocast, needs.signals)
-    return step.to(accelerator.device)
+    # also once for all: locked towers and copies are put into evaluation by it
+    return step.to(accelerator.device).train()
 
 
 def prepare_objectives(
@@ -174,6 +175,8 @@ def build_trainer(
                 "or a CoCa architecture"
             )
     needs = data_needs(config)
+    if "caption_logits" in needed(config.objectives):
+        tokenizer.end_id  # noqa: B018 (raises where a decoder would never learn to stop)
     dataset = build_dataset(config, model, tokenizer, needs)
     prepare_objectives(config, dataset, model, tokenizer)
     step = build_step(config, model, accelerator, tokenizer, needs)
@@ -261,12 +264,13 @@ def _warn_of_batch_statistics(model: nn.Module, config: TrainConfig) -> None:
 def describe(trainer: RunTrainer) -> Mapping[str, str]:
     """What a person wants to see before a run starts."""
     config, model = trainer.config, trainer.step_module.model
-    parameters = sum(p.numel() for p in trainer.step_module.parameters())
+    parameters = sum(p.numel() for p in model.parameters())
     sources = {
         source.name: f"{sum(source.lengths):,} samples in {len(source.shards)} shards"
         for source in trainer.dataset.sources
     }
-    in_epochs = config.samples / sum(sum(s.lengths) for s in trainer.dataset.sources)
+    places = config.samples / trainer.dataset.order.rows_a_place
+    in_epochs = places / sum(sum(s.lengths) for s in trainer.dataset.sources)
     return {
         "model": f"{model.description.name}, {parameters:,} parameters, {model.image_size} pixels",
         **{f"data.sources.{name}": text for name, text in sources.items()},

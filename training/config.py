@@ -9,6 +9,7 @@ from eval.spec import EvalSpec
 from vlp.data.loader import DataConfig
 from vlp.model import ModelConfig
 from vlp.objectives import Objective
+from vlp.signals import COUNTER, HARD, NUMBER
 
 log = logging.getLogger(__name__)
 _UNITS = {"s": 1, "min": 60, "h": 3600}
@@ -145,10 +146,15 @@ class TrainConfig:
             raise ValueError(f"micro_batch must be at least 1, got {self.micro_batch}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema must be in (0, 1), got {self.ema}")
+        if self.precision == "fp16" and self.parallel == "fsdp":
+            raise ValueError("precision: fp16 does not go with parallel: fsdp; use bf16")
         if self.ema is not None and self.parallel == "fsdp":
             raise ValueError("ema keeps whole copies of the parameters: not with parallel: fsdp")
         if self.parallel == "fsdp" and any(t.momentum is not None for t in self.teachers.values()):
             raise ValueError("teachers: momentum keeps a whole copy: not with parallel: fsdp")
+        taken = sorted(self.teachers.keys() & {"all", HARD, COUNTER, NUMBER})
+        if taken:
+            raise ValueError(f"teachers: the name {taken[0]!r} belongs to other signals")
         if not seconds(self.watchdog):
             raise ValueError(f"watchdog must be like 30s, 10min, 2h; got {self.watchdog!r}")
         if self.schedule.warmup + self.schedule.cooldown > self.samples:

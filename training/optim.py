@@ -1,23 +1,31 @@
-"""AdamW over two parameter groups, and an update that leaves out non-finite gradients."""
+"""AdamW with and without weight decay, and an update that leaves out non-finite gradients."""
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from training.config import OptimConfig
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices with weight decay; biases, norms, temperatures and other small tensors without."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    """Matrices with weight decay; biases, norms, temperatures and other small tensors without.
+
+    Sharded and whole parameters are kept apart: a fused kernel takes one kind at a time.
+    """
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            kind = (parameter.ndim >= 2, isinstance(parameter, DTensor))
+            kinds.setdefault(kind, []).append(parameter)
     return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": weight_decay if matrices else 0.0}
+        for (matrices, _), parameters in sorted(kinds.items(), key=lambda item: item[0])[::-1]
     ]
 
 
 def build_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW, fused on GPUs."""
-    groups = [group for group in parameter_groups(module, config.weight_decay) if group["params"]]
+    groups = parameter_groups(module, config.weight_decay)
     on_gpu = next(module.parameters()).is_cuda
     return torch.optim.AdamW(
         groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=on_gpu or None

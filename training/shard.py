@@ -5,12 +5,13 @@ as scalars cannot be sharded, and so do the objectives' own parameters: their gr
 by `average_whole`. A checkpoint holds whole tensors, so it goes on under either wrapping.
 """
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from training.accumulate import average_gradients
@@ -26,14 +27,13 @@ def shard(model: DualEncoder, device: torch.device) -> None:
     """
     if not active():
         raise ValueError("parallel: fsdp shards over ranks, but there is one process; use ddp")
+    if "ignored_params" not in inspect.signature(fully_shard).parameters:
+        raise ValueError(f"parallel: fsdp needs torch 2.7 or newer, this is {torch.__version__}")
     mesh = init_device_mesh(device.type, (world_size(),))
     whole = {p for p in model.parameters() if p.ndim == 0}
     for block in _blocks(model):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params=whole)
-    # an evaluation calls these apart from `forward`
-    for name in ("encode_image", "encode_text", "image_tower", "text_tower", "decode"):
-        register_fsdp_forward_method(model, name)
 
 
 def _blocks(model: nn.Module) -> Iterable[nn.Module]:
@@ -55,6 +55,19 @@ def whole(value: Tensor) -> Tensor:
         return value
     together: Tensor = value.full_tensor()
     return together
+
+
+def collected(values: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    """Whole tensors, sharded ones as copies on the CPU; without `keep` nothing, but all ranks call.
+
+    One after the other: the device holds one whole tensor at a time.
+    """
+    found = {}
+    for name, value in values.items():
+        together = whole(value)
+        if keep:
+            found[name] = together.cpu() if isinstance(value, DTensor) else value
+    return found
 
 
 @torch.no_grad()

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from training.config import TrainConfig
 from vlp.data.loader import DataConfig
-from vlp.data.sidecars import COUNTS, NEGATIVES, REWRITES, TEACHER, kind_of
+from vlp.data.sidecars import COUNTS, NEGATIVES, NEIGHBOURS, REWRITES, TEACHER, kind_of
 from vlp.data.source import SourceConfig
 from vlp.data.texts import ORIGINAL
 from vlp.objectives import Objective
-from vlp.signals import COUNTER, HARD, MORE, NUMBER
+from vlp.signals import COUNTER, HARD, MORE, NUMBER, TEXT_SIGNALS
 
 log = logging.getLogger(__name__)
-_SIGNAL_OF = {HARD: "hard_text", COUNTER: "counter_text", NUMBER: "number_text", MORE: "texts"}
 _SIDECAR_OF = {HARD: NEGATIVES, COUNTER: COUNTS, NUMBER: COUNTS}
 
 
@@ -44,12 +43,13 @@ def data_needs(config: TrainConfig) -> DataNeeds:
     sources = config.data.sources
     kinds = {
         kind
-        for kind, signal in _SIGNAL_OF.items()
+        for kind, signal in TEXT_SIGNALS.items()
         if signal in needs and _there(kind, config.data, sources)
     }
     stored = {
         name
-        for name in next(iter(sources.values())).sidecars
+        for source in sources.values()
+        for name in source.sidecars
         if kind_of(name) == TEACHER and f"{name}_image" in needs
     }
     for name in stored:
@@ -65,7 +65,7 @@ def data_needs(config: TrainConfig) -> DataNeeds:
         stored=tuple(sorted(stored)),
         hashes=bool(needs & {"caption_id", "image_id"}),
     )
-    _warn_of_idle(sources, found)
+    _warn_of_idle(sources, found, hard_images=config.data.hard_images)
     return found
 
 
@@ -87,10 +87,10 @@ def _refuse_idle(data: DataConfig, needs: frozenset[str]) -> None:
             f"data.texts.captions is {data.texts.captions}, but no objective takes more than one; "
             "InfoNCE does with variant: {every_caption: true}"
         )
-    if data.texts.hard_kinds and "hard_text" not in needs:
+    if (data.texts.hard_kinds or data.texts.hard_captions > 1) and "hard_text" not in needs:
         raise ValueError(
-            "data.texts.hard_kinds is set, but no objective takes hard captions; InfoNCE does "
-            "with hard_captions: true"
+            "data.texts has hard_kinds or hard_captions, but no objective takes hard captions; "
+            "InfoNCE does with hard_captions: true"
         )
     sets = {ORIGINAL} | {
         name
@@ -105,10 +105,12 @@ def _refuse_idle(data: DataConfig, needs: frozenset[str]) -> None:
         )
 
 
-def _warn_of_idle(sources: Mapping[str, SourceConfig], found: DataNeeds) -> None:
+def _warn_of_idle(
+    sources: Mapping[str, SourceConfig], found: DataNeeds, *, hard_images: bool
+) -> None:
     used = {_SIDECAR_OF[kind] for kind in found.kinds if kind in _SIDECAR_OF}
-    used |= {TEACHER} if found.stored else set()
+    used |= {NEIGHBOURS} if hard_images else set()
     for name, source in sources.items():
         for sidecar in source.sidecars:
-            if kind_of(sidecar) in (NEGATIVES, COUNTS, TEACHER) and kind_of(sidecar) not in used:
-                log.warning("data.sources.%s.sidecars: no objective reads %s", name, sidecar)
+            if kind_of(sidecar) not in used | {REWRITES} and sidecar not in found.stored:
+                log.warning("data.sources.%s.sidecars: nothing reads %s", name, sidecar)

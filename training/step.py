@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlp.dist import gather_rows
 from vlp.model import DualEncoder
 from vlp.objectives import Objective
 from vlp.signals import Signals, as_signals, get, remedy
 from vlp.sources import Momentum
+from vlp.sources.gather import gather_all
 
 log = logging.getLogger(__name__)
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -50,6 +50,7 @@ class TrainStep(nn.Module):
         self.sources = nn.ModuleList(sources)
         self.objectives = nn.ModuleDict(objectives)
         self.autocast = autocast
+        self.number = 0  # of the optimizer step
         self._freeze_unused(self.needs(self.objectives))
 
     def forward(self, signals: Signals) -> dict[str, Tensor]:
@@ -86,6 +87,8 @@ class TrainStep(nn.Module):
         self, signals: Signals, names: Sequence[str], *, with_sources: bool = True
     ) -> dict[str, Tensor]:
         """Run the sources of scope "batch", then the named objectives, in float32."""
+        # made here, as wrappers would move it to the device, where reading it would wait
+        signals = as_signals({**signals, "step": torch.tensor(self.number)})  # type: ignore[dict-item]
         with torch.autocast(signals["image"].device.type, enabled=False):
             for source in self.sources:
                 if with_sources and source.scope == "batch":
@@ -117,7 +120,8 @@ class TrainStep(nn.Module):
         for name in self.objectives:
             objective = self.objective(name)
             rows = objective.state_rows()
-            objective.after_step({key: gather_rows(value) for key, value in rows.items()})
+            gathered = gather_all([value.detach() for value in rows.values()])
+            objective.after_step(dict(zip(rows, gathered, strict=True)))
 
     def _freeze_unused(self, needs: Collection[str]) -> None:
         """What no objective reads gets no gradient: DDP would wait for it."""
@@ -153,9 +157,16 @@ def check_needs(
                 f"have {sorted(have)}"
             )
         if source is not None:
+            twice = sorted(_set(source.provides) & have)
+            if twice:
+                raise ValueError(f"{name} provides {twice}, which are there already")
             have |= _set(source.provides)
             alone |= _set(source.provides) if source.scope == "sample" else set()
     for name, objective in objectives.items():
+        if objective.scope not in ("batch", "sample"):
+            raise ValueError(
+                f"objective {name!r}: scope {objective.scope!r}: choices are batch, sample"
+            )
         others = sorted(objective.needs - alone)
         if objective.scope == "sample" and others:
             raise ValueError(

@@ -51,6 +51,7 @@ def build_teacher(
         context_length=encoder.tokenizer.context_length,
         pad_id=tokenizer.pad_id,
         autocast=accelerator.autocast,
+        fingerprint=encoder.fingerprint,
     )
 
 

@@ -73,7 +73,7 @@ def start(request: Request, trainer: RunTrainer) -> Progress:
             found = trainer.checkpoints.newest()
         except (ValueError, OSError) as error:
             problem = str(error)
-    digest = trainer.dataset.digest
+    digest = trainer.digest
     answers = gather_objects((found, problem, digest))
     found, problem, _ = answers[0]
     if problem is None and any(other != digest for _, _, other in answers):
@@ -98,8 +98,9 @@ def _check_data(progress: Progress, digest: str, *, override: bool) -> None:
     """The order is made of the shards' lengths: with others, every later sample is another."""
     if progress.data != digest and not override:
         raise UsageError(
-            "data.sources: the shards, or their numbers of samples, are not those that the run "
-            "began with; use another --run, or --resume override to go on with these"
+            "data.sources or teachers: the shards, their numbers of samples, their sidecars or the "
+            "teachers' weights are not those that the run began with; use another --run, or "
+            "--resume override to go on with these"
         )
     progress.data = digest
 

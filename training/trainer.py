@@ -1,5 +1,6 @@
 """One optimizer step, evaluation and saving of a built run: what `loop.train` calls."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Generator, Mapping
@@ -21,7 +22,7 @@ from training.config import TrainConfig
 from training.loop import TrainingStoppedError
 from training.optim import update
 from training.schedule import learning_rate
-from training.shard import average_whole, clip_gradients, put, whole
+from training.shard import average_whole, clip_gradients, collected, put, whole
 from training.state import (
     Checkpoints,
     Flat,
@@ -40,6 +41,7 @@ from vlp.encoder import Encoder
 from vlp.model import DualEncoder
 from vlp.model.tokens import Tokenizer
 from vlp.signals import Signals, as_signals
+from vlp.sources import Teacher
 
 log = logging.getLogger(__name__)
 _STEP_SEED = 100  # keeps the device's random streams apart from those of the data order
@@ -76,6 +78,14 @@ class RunTrainer:
         assert isinstance(self.averaged.module, DualEncoder)
         return self.averaged.module
 
+    @property
+    def digest(self) -> str:
+        """sha256 of what a run learns from: shards, sidecars and the teachers' weights."""
+        teachers = [t.fingerprint for t in self.step_module.sources if isinstance(t, Teacher)]
+        if not teachers:
+            return self.dataset.digest
+        return hashlib.sha256(json.dumps([self.dataset.digest, *teachers]).encode()).hexdigest()
+
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         on_gpu = self.accelerator.device.type == "cuda"
         return batches(
@@ -84,7 +94,8 @@ class RunTrainer:
 
     def optimize(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Forward, backward, clip, update. Returns device tensors: nothing waits for them."""
-        parts = self._to_device(batch, step)
+        parts = self._to_device(batch)
+        self.step_module.number = step
         lr = self._set_learning_rate(step * self.config.batch)
         seed = philox(self.config.seed, _STEP_SEED, step, rank()).random_raw()
         torch.manual_seed(int(seed) >> 1)  # dropout is a function of the position, as the data are
@@ -102,11 +113,11 @@ class RunTrainer:
             "lr": torch.tensor(lr, dtype=torch.float64),
         }
 
-    def _to_device(self, batch: Batch, step: int) -> list[Signals]:
+    def _to_device(self, batch: Batch) -> list[Signals]:
         """The passes of a batch. Texts are packed before they move: it needs their number."""
-        device, at = self.accelerator.device, {"step": torch.tensor(step)}
+        device = self.accelerator.device
         return [
-            as_signals({k: v.to(device, non_blocking=True) for k, v in part.items()} | at)  # type: ignore[attr-defined]
+            as_signals({k: v.to(device, non_blocking=True) for k, v in part.items()})  # type: ignore[attr-defined]
             for part in split(batch["rows"], self.config.micro_batch)
         ]
 
@@ -206,18 +217,20 @@ class RunTrainer:
         """
         if self.unsharded is None:
             return self.published
-        state = {name: whole(tensor) for name, tensor in self.published.state_dict().items()}
-        self.unsharded.load_state_dict(state)
+        own = self.unsharded.state_dict()
+        with torch.no_grad():
+            for name, tensor in self.published.state_dict().items():  # one at a time, for memory
+                own[name].copy_(whole(tensor))
         return self.unsharded.to(self.accelerator.device)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint in the background; only one process writes."""
-        model = self.published
-        shared = {name: whole(value) for name, value in published_state(model).items()}
-        flat = self._flat()  # all ranks put sharded tensors together
-        if not self.accelerator.is_main_process:
+        model, keep = self.published, self.accelerator.is_main_process
+        flat = self._flat(keep=keep)  # all ranks put sharded tensors together
+        state = collected(published_state(model), keep=keep)
+        if not keep:
             return
-        state = {k: v.detach().to("cpu", copy=True) for k, v in shared.items()}
+        state = {k: v.detach().to("cpu", copy=True) for k, v in state.items()}
         facts = {
             "weights": "ema" if self.averaged is not None else "last",
             "samples_seen": progress.samples_seen,
@@ -248,13 +261,13 @@ class RunTrainer:
                 {**self.accelerator.scaler.state_dict(), **state}
             )
 
-    def _flat(self, *, with_optimizer: bool = True) -> Flat:
+    def _flat(self, *, with_optimizer: bool = True, keep: bool = True) -> Flat:
         """Every tensor of the run by name; those that are not sharded share memory with the run."""
-        flat = {f"step.{name}": whole(v) for name, v in self.step_module.state_dict().items()}
+        state = collected(self.step_module.state_dict(), keep=keep)
+        flat = {f"step.{name}": value for name, value in state.items()}
         flat["nonfinite"] = self._nonfinite
         if with_optimizer:
-            optimizer = flatten_optimizer(self.optimizer, self._names)
-            flat |= {name: whole(value) for name, value in optimizer.items()}
+            flat |= collected(flatten_optimizer(self.optimizer, self._names), keep=keep)
         if self.averaged is not None:
             flat |= {f"ema.{name}": value for name, value in self.averaged.state_dict().items()}
         if self.accelerator.scaler is not None:

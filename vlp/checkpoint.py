@@ -91,7 +91,7 @@ def publish(
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     head = {n.removeprefix(_HEAD): v for n, v in tensors.items() if n.startswith(_HEAD)}
     clip = {name: value for name, value in tensors.items() if not name.startswith(_HEAD)}
-    mark = fingerprint(clip, description.model_cfg)
+    mark = fingerprint(tensors, description.model_cfg)
     save_file(clip, folder / WEIGHTS_FILE)
     if head:
         save_file(head, folder / CAPTIONER_FILE)

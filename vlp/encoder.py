@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vlp.checkpoint import Card, read_card
+from vlp.checkpoint import Card, published_state, read_card
 from vlp.data.transforms import Preprocess
 from vlp.model.build import ModelConfig, build_model
 from vlp.model.generate import Generation, generate
@@ -48,7 +48,7 @@ class Encoder:
         self.path = path
         self.preprocess = Preprocess(model.description.preprocess_cfg)
         self.fingerprint = fingerprint_of_weights or fingerprint(
-            model.clip.state_dict(), model.description.model_cfg
+            published_state(model), model.description.model_cfg
         )
 
     @property

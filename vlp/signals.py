@@ -40,7 +40,7 @@ class Signals(TypedDict, total=False):
     texts: Tensor  # [B, K, D], all drawn captions, the first is `text`
     caption_logits: Tensor  # [B, L - 1, V], position t scores what follows the first t + 1 tokens
     caption_ids: Tensor  # [B, L - 1] int64, what does follow
-    # from sources.Teacher, sources.Stored and sources.Momentum, with their names
+    # from sources.Teacher, sources.Momentum or a sidecar, with their names
     teacher_image: Tensor  # [B, D'], without gradient
     teacher_text: Tensor  # [B, D'], without gradient
     # from sources.Gather
@@ -51,6 +51,8 @@ class Signals(TypedDict, total=False):
 
 HARD, COUNTER, NUMBER, MORE = "hard", "counter", "number", "more"  # kinds of further texts
 WRONG_NUMBERS = 8  # of the nine numbers two to ten
+# the signal that each kind becomes
+TEXT_SIGNALS = {HARD: "hard_text", COUNTER: "counter_text", NUMBER: "number_text", MORE: "texts"}
 
 # What a person does to have a signal that nothing provides; the key is the signal or its last part.
 _REMEDIES = {
@@ -76,7 +78,7 @@ def remedy(signal: str) -> str:
         return _REMEDIES[name]
     owner, _, what = name.rpartition("_")
     if owner and what in ("image", "text"):
-        return f"an entry {owner!r} under `teachers` provides it"
+        return f"an entry {owner!r} under `teachers` provides it, or a sidecar of that name"
     return "nothing in vlp provides it; is the name right?"
 
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,10 @@ from vlp.data.files import write_json
 
 ROOT = Path(__file__).parents[2]
 MARK = "proof.json"
+TEACHES: tuple[list[str], list[str]] = (
+    [f"{RECIPES}/base.yaml", f"{RECIPES}/teacher.yaml"],
+    [],
+)
 CAPTIONED = 400  # pictures that a caption is written of
 
 
@@ -48,15 +52,16 @@ def train_all(folder: Path, seeds: int, at_a_time: int) -> None:
         for arm in ARMS.values()
         if arm.further is further
     ]
-    with ThreadPoolExecutor(at_a_time) as pool:
+    pool = ThreadPoolExecutor(at_a_time)
+    try:
         teacher = pool.submit(_train_teacher, folder)
-        untaught = [job for job in jobs if not job.args[1].taught]
-        taught = [job for job in jobs if job.args[1].taught]
-        waiting = [pool.submit(job) for job in untaught]
         teacher.result()
-        waiting += [pool.submit(job) for job in taught]
-        for done in tqdm(waiting, desc="proof", unit="run", smoothing=0.05):
+        waiting = [pool.submit(job) for job in jobs]
+        for done in tqdm(as_completed(waiting), "proof", len(waiting), unit="run"):
             done.result()
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
 
 
 def run_folder(folder: Path, arm: str, seed: int) -> Path:
@@ -65,8 +70,7 @@ def run_folder(folder: Path, arm: str, seed: int) -> Path:
 
 
 def _train_teacher(folder: Path) -> None:
-    recipes = [f"{RECIPES}/base.yaml", f"{RECIPES}/teacher.yaml"]
-    _run(folder / TEACHER, recipes, [], captions=False)
+    _run(folder / TEACHER, *TEACHES, captions=False)
 
 
 def _train(folder: Path, arm: Arm, seed: int) -> None:
@@ -101,11 +105,16 @@ def _key(recipes: list[str], options: list[str]) -> str:
     """Of everything that a run depends on besides the code. A recipe's comments do not count."""
     texts = [(ROOT / recipe).read_text(encoding="utf-8") for recipe in recipes]
     made_of = [json.dumps(yaml.safe_load(text)) for text in texts]
+    files = sorted((ROOT / "training" / "recipes" / "models").rglob("shapes_*/*"))
+    files += [ROOT / "training" / "recipes" / "models" / "shapes_48.json"]
     for world in WORLDS:
         if any(f"{DATA}/{world}/" in text for text in made_of):
-            manifests = sorted((ROOT / DATA / world).glob("*/manifest.json"))
-            made_of += [path.read_text(encoding="utf-8") for path in manifests]
-    return hashlib.sha256(json.dumps([made_of, options]).encode()).hexdigest()
+            files += sorted((ROOT / DATA / world).glob("*/manifest.json"))
+            files += sorted((ROOT / DATA / world).glob("*/annotations/*/*.parquet"))
+    if any("teachers" in text for text in made_of):
+        made_of.append(_key(*TEACHES))
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return hashlib.sha256(json.dumps([made_of, options, digests]).encode()).hexdigest()
 
 
 def _python(*arguments: str, log: Path | None) -> None:

@@ -1,6 +1,7 @@
 """From results to the table: differences paired by seed, with 95 % t-intervals over seeds."""
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ class Row:
         """Whether the interval bears the claim out."""
         low, high = sorted((self.claim.better * self.low, self.claim.better * self.high))
         if self.claim.margin is not None:
-            return "shown" if low > -self.claim.margin else ("no" if high < 0 else "not shown")
+            margin = self.claim.margin
+            return "shown" if low > -margin else ("the reverse" if high < -margin else "not shown")
         return "shown" if low > 0 else ("the reverse" if high < 0 else "not shown")
 
 
@@ -87,8 +89,8 @@ def exactness(pairs: list[tuple[str, str]]) -> float:
 def paired(with_it: list[float], without: list[float]) -> tuple[float, float, float]:
     """Mean difference and its 95 % interval (Student's t over seeds)."""
     differences = np.asarray(with_it) - np.asarray(without)
-    if np.ptp(differences) == 0:  # all alike: the interval is the value
-        return float(differences[0]), float(differences[0]), float(differences[0])
+    if np.ptp(differences) == 0:  # no spread, so nothing is known of it
+        return float(differences[0]), -math.inf, math.inf
     interval = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
     return float(differences.mean()), float(interval.low), float(interval.high)
 

@@ -84,7 +84,7 @@ def mixtures() -> dict[str, Callable[[], dict[str, Objective]]]:
             hard_captions=True,
             ignore_duplicates=True,
             label_smoothing=0.1,
-            variant=Variant(every_caption=True, hardest=0.8, mixing=Mixing(pairs=2)),
+            variant=Variant(hardest=0.8, mixing=Mixing(pairs=2)),
         ),
         "Sigmoid": Sigmoid,
         "Sigmoid duplicates": lambda: Sigmoid(ignore_duplicates=True),
@@ -194,8 +194,8 @@ def make_step(arch: str, name: str) -> TrainStep:
 
 def backward(step: TrainStep, wrapped: torch.nn.Module, seed: int, micro: int | None):
     """The loss of this rank, with the gradients of the global batch in the parameters."""
-    number = torch.tensor(seed)
-    parts = [{**part, "step": number} for part in split(rows(seed), micro)]
+    step.number = seed
+    parts = split(rows(seed), micro)
     if micro is not None:
         total = backward_in_passes(step, parts, lambda loss: loss)["total"]
         average_gradients(step.parameters())

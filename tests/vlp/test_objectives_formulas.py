@@ -300,13 +300,14 @@ def test_only_the_hardest_negatives_stay():
 def test_mixed_negatives_are_mixtures_of_the_hardest_and_carry_no_gradient():
     mixing = Mixing(pairs=5, with_query=4, among=2)
     queries, keys = unit(6, 4, seed=1).float().requires_grad_(), unit(6, 4, seed=2).float()
-    targets, step = torch.arange(6), torch.tensor(3)
+    step, places = torch.tensor(3), (torch.arange(6), ~torch.eye(6, dtype=torch.bool))
     keys.requires_grad_()
-    found = mixing.logits(queries, keys, targets, step)
+    found = mixing.logits(queries, keys, places, step)
     assert found.shape == (6, 9)
-    again = mixing.logits(queries[2:4], keys, targets[2:4], step)
+    own = tuple(place[2:4] for place in places)
+    again = mixing.logits(queries[2:4], keys, own, step)
     assert torch.allclose(again, found[2:4])  # a row's draws do not depend on its rank
-    assert not torch.allclose(mixing.logits(queries, keys, targets, step + 1), found)
+    assert not torch.allclose(mixing.logits(queries, keys, places, step + 1), found)
     found.sum().backward()
     assert keys.grad is None
     scores = (queries @ keys.T).detach()

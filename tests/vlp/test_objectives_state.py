@@ -123,3 +123,22 @@ def test_a_data_set_without_an_index_is_refused():
 def test_options_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match="must be in"):
         make()
+
+
+def test_a_sample_that_is_in_the_batch_twice_takes_the_mean_of_its_denominators():
+    objective = SogCLR(samples=3)
+    rows = {"sample_id": torch.tensor([2, 0, 2])}
+    for side in ("image", "text"):
+        rows |= {
+            f"{side}_s": torch.tensor([1.0, 3.0, 1.0]),
+            f"{side}_b": torch.tensor([10.0, 1.0, 12.0]),
+            f"{side}_u": torch.tensor([1.0, 0.0, 3.0]),
+            f"{side}_tau": torch.tensor([0.2, 0.01, 0.4]),
+        }
+    objective.after_step(rows)
+    s, b = objective.get_buffer("image_s"), objective.get_buffer("image_b")
+    assert s[2] * math.exp(b[2]) == pytest.approx((math.exp(10) + math.exp(12)) / 2, rel=1e-5)
+    assert s[0] * math.exp(b[0]) == pytest.approx(3 * math.e, rel=1e-5)
+    assert float(objective.get_buffer("image_u")[2]) == 2.0
+    assert float(objective.get_buffer("text_tau")[2]) == pytest.approx(0.3)
+    assert float(s[1]) == 0.0  # not in the batch

@@ -1,6 +1,7 @@
 """Sidecars: joined by key and caption, drawn, packed; hard images; stored teachers."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -132,7 +133,9 @@ def test_word_dropout_leaves_the_same_words_of_a_counterfactual():
         rng = np.random.default_rng(seed)
         first = draw.caption(["two dogs run over green grass"], annotations, rng)
         texts = draw.draw(first, ["two dogs run over green grass"], annotations, rng)
-        for text in texts.further[NUMBER]:
+        dropped = "two" not in texts.captions[0].split()
+        assert (NUMBER not in texts.further) == dropped
+        for text in texts.further.get(NUMBER, ()):
             words = zip(text.split(), texts.captions[0].split(), strict=True)
             assert all(a == b or b == "two" for a, b in words)
 
@@ -187,6 +190,53 @@ def test_neighbours_stand_beside_their_samples(folder):
     assert sorted(anchors) == list(range(8))  # an epoch of places has every sample once
 
 
+def break_sample(folder, shard, row):
+    """Make a picture unreadable, in place."""
+    index = source(folder)._opened(shard).index
+    member = index.members(row)["jpg"]
+    with open(index.shard, "r+b") as file:
+        file.seek(member.offset)
+        file.write(b"\0" * member.size)
+
+
+def test_pairs_hold_together_around_unreadable_pictures(folder):
+    plain = source(folder)
+    keys = [plain._opened(1).index.key(r) for r in range(3)]
+    write(folder, "neighbours", lambda key: {"shards": ["00001"] * 3, "keys": keys})
+    break_sample(folder, 0, 2)  # sample 2, an anchor
+    break_sample(folder, 1, 1)  # sample 6, a neighbour of all
+    found = []
+    for ranks in (1, 2, 4):
+        seen: list[int] = []
+        for k in range(4):
+            data = dataset(folder, "neighbours", batch=4, pairs=True)
+            for rank in range(ranks):
+                data.rows = (rank * 4 // ranks, (rank + 1) * 4 // ranks)
+                seen += data[k]["rows"]["sample_id"].tolist()
+        assert not {2, 6} & set(seen)
+        assert set(seen[1::2]) <= {5, 7}  # each beside a sample, a neighbour of that sample
+        found.append(seen)
+    assert found[0] == found[1] == found[2]
+
+
+def test_other_sidecars_are_other_data(folder):
+    write(folder, "rewrites", lambda key: {"texts": ["a rewrite"]})
+    before = dataset(folder, "rewrites").digest
+    assert dataset(folder).digest != before
+    write(folder, "rewrites", lambda key: {"texts": ["another rewrite of it"]})
+    assert dataset(folder, "rewrites").digest != before
+
+
+def test_a_wrong_text_that_is_cut_to_the_caption_is_left_out(folder):
+    write(folder, "negatives", lambda key: {"texts": ["x"], "kinds": ["c"]})
+    draw = TextDraw(TextConfig(), frozenset({HARD}))
+    data = dataset(folder, "negatives", draw=draw)
+    assert bool(data[0]["rows"]["hard_mask"].all())
+    cut = replace(data.pipeline, tokenize=lambda texts: torch.ones(len(texts), 4).long())
+    data.pipeline = cut
+    assert not bool(data[0]["rows"]["hard_mask"].any())
+
+
 def test_an_odd_batch_has_no_pairs(folder):
     with pytest.raises(ValueError, match="hard_images needs an even batch, got 3"):
         BatchOrder({"s": [5]}, {"s": 1.0}, 3, 0, 8, pairs=True)
@@ -196,7 +246,7 @@ def test_stored_teachers_are_of_the_drawn_caption(folder):
     def make(key):
         if key == "000000002":
             return None
-        return {"image": [float(key), 1.0], "text": [[float(key), 0.0], [float(key), 5.0]]}
+        return {"image": [float(key) + 3, 4.0], "text": [[2.0, 0.0], [0.0, 5.0]]}
 
     write(folder, "teacher", make)
     data = dataset(folder, "teacher", teachers=("teacher",))
@@ -214,7 +264,7 @@ def test_stored_teachers_are_of_the_drawn_caption(folder):
         for r in range(n)
     }
     for tokens, text in zip(rows["tokens"], rows["teacher_text"], strict=True):
-        assert (float(text[1]) == 5.0) == (tuple(tokens.tolist()) in second)
+        assert (float(text[1]) == 1.0) == (tuple(tokens.tolist()) in second)
 
 
 def test_bad_sidecars_are_named(folder):

@@ -61,7 +61,9 @@ def test_a_teacher_that_cannot_read_cut_texts_gets_them_whole(tmp_path):
 
 def test_the_momentum_encoder_follows_by_its_decay(tmp_path):
     model = built(tmp_path)
-    momentum = Momentum("slow", model, decay=0.75, autocast=nullcontext).train()
+    momentum = Momentum("slow", model.train(), decay=0.75, autocast=nullcontext)
+    assert not momentum.model.training
+    momentum.train()
     before = copy.deepcopy(dict(momentum.model.named_parameters()))
     with torch.no_grad():
         for parameter in model.parameters():

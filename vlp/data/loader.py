@@ -13,6 +13,7 @@ from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -91,7 +92,7 @@ class Sample:
 
     pixels: Tensor
     texts: Texts
-    number: int  # in the data set
+    place: Place
     raw: RawSample
 
 
@@ -112,26 +113,33 @@ class PairDataset(Dataset[Batch]):
 
     @property
     def digest(self) -> str:
-        """sha256 of what the order is made of: the sources, their shards and how long these are."""
-        made_of = [
+        """sha256 of what batches are made of: sources, shards and how long these are, sidecars."""
+        made_of: list[Any] = [
             [source.name, [Path(shard).name for shard in source.shards], source.lengths]
             for source in self.sources
         ]
+        sidecars = [size for source in self.sources for size in source.sidecar_sizes()]
+        made_of += [sidecars] if sidecars else []
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
     def __getitem__(self, k: int) -> Batch:
         problems: list[Problem] = []
-        places = zip(range(*self.rows), self.order.places(k, *self.rows), strict=True)
-        samples = [self._sample(row, place, problems) for row, place in places]
-        texts = [sample.texts.captions[0] for sample in samples]
-        rows = self._tokens(samples)
-        truncated = self.pipeline.truncated(texts, rows["tokens"])
+        samples: list[Sample] = []
+        for row, place in zip(range(*self.rows), self.order.places(k, *self.rows), strict=True):
+            if not self.order.is_neighbour(row):
+                samples.append(self._sample(place, problems))
+                continue
+            # of another rank's sample where this rank's rows begin with the neighbour
+            anchor = samples[-1] if samples else self._sample(place, [])
+            samples.append(self._neighbour(anchor, problems))
+        rows, truncated = self._tokens(samples)
         if self.pipeline.trim is not None:
             rows |= _trimmed(rows, self.pipeline.trim)
         rows["pixels"] = torch.stack([sample.pixels for sample in samples])
-        rows["sample_id"] = torch.tensor([sample.number for sample in samples])
+        rows["sample_id"] = torch.tensor([sample.place.sample for sample in samples])
         if self.pipeline.hashes:
-            rows["caption_id"] = torch.tensor([_hash(text.encode()) for text in texts])
+            captions = [sample.texts.captions[0] for sample in samples]
+            rows["caption_id"] = torch.tensor([_hash(text.encode()) for text in captions])
             rows["image_id"] = torch.tensor([_hash(sample.raw.image) for sample in samples])
         for name in self.pipeline.teachers:
             rows |= _stored(name, samples)
@@ -142,12 +150,13 @@ class PairDataset(Dataset[Batch]):
             "fallbacks": sum(bool(sample.raw.annotations.missing) for sample in samples),
         }
 
-    def _tokens(self, samples: list[Sample]) -> dict[str, Tensor]:
-        """`tokens` and, by kind, the dense tokens and masks of the further texts."""
+    def _tokens(self, samples: list[Sample]) -> tuple[dict[str, Tensor], int]:
+        """`tokens` and, by kind, dense tokens and masks of the further texts; how many were cut.
+
+        A wrong text that is the caption's own once it is cut would contradict it: it is left out.
+        """
         texts = [sample.texts.captions[0] for sample in samples]
         slots = self.pipeline.draw.slots
-        if not slots:
-            return {"tokens": self.pipeline.tokenize(texts)}
         places: list[tuple[str, int, int]] = []
         for row, sample in enumerate(samples):
             for kind in slots:
@@ -156,50 +165,77 @@ class PairDataset(Dataset[Batch]):
                     places.append((kind, row, slot))
                     texts.append(text)
         tokens = self.pipeline.tokenize(texts)
+        truncated = self.pipeline.truncated(texts, tokens)
         rows = len(samples)
-        return {"tokens": tokens[:rows], **dense(tokens[rows:], places, rows, slots)}
+        captions, further = tokens[:rows], tokens[rows:]
+        if not slots:
+            return {"tokens": captions}, truncated
+        kept = [
+            i
+            for i, (kind, row, _) in enumerate(places)
+            if kind == MORE or not torch.equal(further[i], captions[row])
+        ]
+        made = dense(further[kept], [places[i] for i in kept], rows, slots)
+        return {"tokens": captions, **made}, truncated
 
-    def _sample(self, row: int, place: Place, problems: list[Problem]) -> Sample:
-        """The sample of a row of a global batch, or its substitute."""
-        for attempt in range(MAX_SUBSTITUTES):
-            source = self.sources[place.source]
+    def _sample(self, place: Place, problems: list[Problem], first: int = 0) -> Sample:
+        """The sample of a place, or its substitute; with `first` of 1 a substitute at once."""
+        for attempt in range(first, MAX_SUBSTITUTES):
             at = place if attempt == 0 else self.order.substitute(place, attempt)
-            key = f"row {at.row}"
-            try:
-                raw = source.read(at.shard, at.row)
-                key = raw.key
-                if self.order.is_neighbour(row):
-                    at, raw = self._neighbour(source, at, raw)
-                    key = raw.key
-                return self._decode(at, raw)
-            except (UnusableSampleError, UnreadableImageError, OSError) as error:
-                problems.append(Problem(source.shards[at.shard], key, str(error)))
+            sample = self._read(at, problems)
+            if sample is not None:
+                return sample
         raise UnusableSampleError(
-            f"data.sources.{source.name}: {MAX_SUBSTITUTES} samples in a row are unusable, "
-            f"the last is {problems[-1].key} of {problems[-1].shard}: {problems[-1].reason}"
+            f"data.sources.{self.sources[place.source].name}: {MAX_SUBSTITUTES} samples in a row "
+            f"are unusable, the last is {problems[-1].key} of {problems[-1].shard}: "
+            f"{problems[-1].reason}"
         )
 
-    def _neighbour(self, source: Source, at: Place, raw: RawSample) -> tuple[Place, RawSample]:
-        """One of the nearest samples, another one from epoch to epoch."""
-        neighbours = raw.annotations.neighbours
-        if not neighbours:
-            raise UnusableSampleError("no neighbours in the sidecar")
-        word = philox(self.order.seed, NEIGHBOUR, at.epoch, at.sample).random_raw()
-        shard, row = source.find(*neighbours[int(word) % len(neighbours)])
-        return self.order.at(at.source, at.epoch, shard, row), source.read(shard, row)
+    def _neighbour(self, anchor: Sample, problems: list[Problem]) -> Sample:
+        """One of the samples nearest to another, a different one from epoch to epoch.
+
+        Without a usable one it is a substitute.
+        """
+        at, near = anchor.place, anchor.raw.annotations.neighbours
+        source = self.sources[at.source]
+        first = int(philox(self.order.seed, NEIGHBOUR, at.epoch, at.sample).random_raw())
+        for i in range(len(near)):
+            stem, key = near[(first + i) % len(near)]
+            try:
+                shard, row = source.find(stem, key)
+            except (UnusableSampleError, OSError) as error:
+                problems.append(Problem(stem, key, str(error)))
+                continue
+            sample = self._read(self.order.at(at.source, at.epoch, shard, row), problems)
+            if sample is not None:
+                return sample
+        if not near:
+            shard_name = source.shards[at.shard]
+            problems.append(Problem(shard_name, anchor.raw.key, "no neighbours in the sidecar"))
+        return self._sample(at, problems, first=1)
+
+    def _read(self, at: Place, problems: list[Problem]) -> Sample | None:
+        """A sample ready for a batch; None, and a problem more, if it is unusable."""
+        source, key = self.sources[at.source], f"row {at.row}"
+        try:
+            raw = source.read(at.shard, at.row)
+            key = raw.key
+            return self._decode(at, raw)
+        except (UnusableSampleError, UnreadableImageError, OSError) as error:
+            problems.append(Problem(source.shards[at.shard], key, str(error)))
+            return None
 
     def _decode(self, at: Place, raw: RawSample) -> Sample:
         rng = np.random.Generator(philox(self.order.seed, DRAW, at.epoch, at.sample))
-        for name in self.pipeline.teachers:
-            if name not in (raw.annotations.teachers or {}):
-                raise UnusableSampleError(f"the sidecar {name} has no row for this caption")
         own = raw.captions()
         drawn = self.pipeline.draw.caption(own, raw.annotations, rng)
+        for name in self.pipeline.teachers:
+            raw.stored(name, drawn.own)
         pixels = self.pipeline.transform(decode_rgb(raw.image), rng)
         # of another stream, so that further texts leave crops and captions as they are
         apart = np.random.Generator(philox(self.order.seed, TEXTS, at.epoch, at.sample))
         texts = self.pipeline.draw.draw(drawn, own, raw.annotations, apart)
-        return Sample(pixels, texts, at.sample, raw)
+        return Sample(pixels, texts, at, raw)
 
 
 def _trimmed(rows: Mapping[str, Tensor], trim: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
@@ -214,15 +250,12 @@ def _hash(data: bytes) -> int:
 
 
 def _stored(name: str, samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """A teacher's stored embeddings: of the picture, and of the caption that was drawn."""
-    images, texts = [], []
-    for sample in samples:
-        assert sample.raw.annotations.teachers is not None
-        image, captions = sample.raw.annotations.teachers[name]
-        assert sample.texts.own is not None  # rewrites are refused beside stored embeddings
-        images.append(torch.from_numpy(image))
-        texts.append(torch.from_numpy(captions[sample.texts.own]))
-    return {f"{name}_image": torch.stack(images), f"{name}_text": torch.stack(texts)}
+    """A teacher's stored features, unit norm: of the picture, and of the caption that was drawn."""
+    pairs = [sample.raw.stored(name, sample.texts.own) for sample in samples]
+    return {
+        f"{name}_{side}": F.normalize(torch.from_numpy(np.stack(values)), dim=-1)
+        for side, values in zip(("image", "text"), zip(*pairs, strict=True), strict=True)
+    }
 
 
 def leave_signals_to_the_parent(_: int) -> None:

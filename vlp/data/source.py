@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from braceexpand import braceexpand
 
-from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex, shard_length
+from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex, shard_length, sidecar_path
 from vlp.data.sidecars import (
     NEIGHBOURS,
     REWRITES,
@@ -71,6 +72,20 @@ class RawSample:
                 return self.members[extension]
         raise UnusableSampleError(f"no picture among its members {sorted(self.members)}")
 
+    def stored(self, name: str, own: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """A teacher's stored features [D] of the picture and of caption `own`.
+
+        Raises:
+            UnusableSampleError: there are none, or they are no finite numbers.
+        """
+        image, texts = (self.annotations.teachers or {}).get(name, (None, None))
+        if image is None or texts is None or own is None or own >= len(texts):
+            raise UnusableSampleError(f"the sidecar {name} has no row for this caption")
+        text: np.ndarray = texts[own]
+        if not (np.isfinite(image).all() and np.isfinite(text).all()):
+            raise UnusableSampleError(f"the sidecar {name} holds NaN or infinity")
+        return image, text
+
     def captions(self) -> list[str]:
         """The captions of the source, the original first.
 
@@ -127,6 +142,13 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
+
+    def sidecar_sizes(self) -> list[list[int]]:
+        """Bytes of every sidecar of every shard: another size is another content."""
+        return [
+            [sidecar_path(shard, name).stat().st_size for shard in self.shards]
+            for name in self.config.sidecars
+        ]
 
     def read(self, shard: int, row: int) -> RawSample:
         """The members of one sample.

@@ -122,7 +122,7 @@ class TextDraw:
         if MORE in self.kinds:
             captions += [o.shown for o in self._others(drawn, own, annotations, rng)]
         if HARD in self.kinds:
-            further[HARD] = [self._dropped(text, rng) for text in self._hard(annotations, rng)]
+            further[HARD] = [self._dropped(t, own[0], rng) for t in self._hard(annotations, rng)]
         if {COUNTER, NUMBER} & set(self.kinds) and annotations.count is not None:
             further |= _wrong_numbers(drawn, annotations.count, rng)
         return Texts(captions, drawn.own, further)
@@ -170,9 +170,19 @@ class TextDraw:
         order = rng.permutation(len(texts))[: self.config.hard_captions]
         return [texts[int(i)] for i in order]
 
-    def _dropped(self, text: str, rng: np.random.Generator) -> str:
-        dropout = self.word_dropout
-        return _select(text, kept_words(text, dropout, rng)) if dropout else text
+    def _dropped(self, text: str, caption: str, rng: np.random.Generator) -> str:
+        """A wrong text under word dropout; the words that make it wrong stay."""
+        if not self.word_dropout:
+            return text
+        kept = set(kept_words(text, self.word_dropout, rng))
+        words, own = text.split(), caption.split()
+        if len(words) == len(own):
+            kept |= {
+                i for i, (word, right) in enumerate(zip(words, own, strict=True)) if word != right
+            }
+        else:
+            kept |= {i for i, word in enumerate(words) if word not in own}
+        return _select(text, sorted(kept))
 
 
 def _select(text: str, words: Sequence[int]) -> str:
@@ -188,12 +198,15 @@ def _wrong_numbers(drawn: Drawn, count: Count, rng: np.random.Generator) -> dict
     each = with_each_number(drawn.text, count.number, count.noun)
     if each is None:
         stored = count.counterfactual if drawn.own == 0 else None
-        return {COUNTER: [replace(drawn, text=stored).shown]} if stored else {}
+        whole = drawn.kept is None  # of a text with other words nobody knows which to leave out
+        return {COUNTER: [stored]} if stored and whole else {}
     wrong = [
         replace(drawn, text=text).shown
         for number, text in zip(NUMBERS, each, strict=True)
         if number != count.number
     ]
+    if drawn.shown in wrong:  # word dropout took the number
+        return {}
     return {COUNTER: [wrong[int(rng.integers(len(wrong)))]], NUMBER: wrong}
 
 

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from vlp.data.texts import unpack
 from vlp.model.captioner import Captioner, has_own_decoder
 from vlp.model.text import encode_trimmed, text_part, trimmer_of
-from vlp.signals import COUNTER, HARD, MORE, NUMBER, Signals, as_signals, get
+from vlp.signals import MORE, TEXT_SIGNALS, Signals, as_signals, get
 
 IMAGE, TEXT = "image", "text"  # the towers
 MAX_SCALE = 100.0  # Radford et al. 2021, section 2.5
-_TEXT_SIGNALS = {HARD: "hard_text", COUNTER: "counter_text", NUMBER: "number_text", MORE: "texts"}
 _CAPTION_SIGNALS = frozenset({"caption_logits", "caption_ids"})
 
 
@@ -92,7 +91,7 @@ class DualEncoder(nn.Module):
     def provides_with(self, data: Iterable[str]) -> frozenset[str]:
         """What it can give where the data also have the masks of further texts."""
         masks = set(data)
-        return self.provides | {s for kind, s in _TEXT_SIGNALS.items() if f"{kind}_mask" in masks}
+        return self.provides | {s for kind, s in TEXT_SIGNALS.items() if f"{kind}_mask" in masks}
 
     @property
     def captions(self) -> bool:
@@ -188,13 +187,13 @@ class DualEncoder(nn.Module):
     def _further(self, text: Tensor, features: Tensor, signals: Signals) -> dict[str, Tensor]:
         masks = {
             f"{kind}_mask": get(signals, f"{kind}_mask")
-            for kind in _TEXT_SIGNALS
+            for kind in TEXT_SIGNALS
             if f"{kind}_mask" in signals
         }
         found = unpack(features, signals["extra_place"], masks)
         if MORE in found:
             found[MORE] = torch.cat([text[:, None], found[MORE]], dim=1)  # [B, K, D]
-        return {_TEXT_SIGNALS[kind]: value for kind, value in found.items()}
+        return {TEXT_SIGNALS[kind]: value for kind, value in found.items()}
 
     def train(self, mode: bool = True) -> "DualEncoder":
         """Locked towers stay as in evaluation: without dropout, with their batch statistics."""

@@ -26,9 +26,10 @@ class Objective(nn.Module, ABC):
 
     `forward` returns the mean over the rank's own rows, so that the mean over ranks is the mean
     over the global batch; where only some rows or tokens count, they are weighed by their number
-    over all ranks (`vlp.dist.masked_mean`). It sees plain tensors: it never calls the model, never
-    communicates by itself and never reads the configuration. Its parameters and buffers are
-    trained, synchronised and checkpointed like the model's.
+    over all ranks (`vlp.dist.masked_mean`). It sees plain tensors: it never calls the model and
+    never reads the configuration; what it needs of other ranks comes from `vlp.dist` and
+    `vlp.ops`. Its parameters and buffers are trained, synchronised and checkpointed like the
+    model's.
 
     Args:
         weight: factor of the term in the total loss, finite.
@@ -64,7 +65,10 @@ class Objective(nn.Module, ABC):
         return None
 
     def state_rows(self) -> dict[str, Tensor]:
-        """What the last `forward` found for its own rows and `after_step` needs of all ranks."""
+        """What the last `forward` found for its own rows and `after_step` needs of all ranks.
+
+        For scope "batch" alone: with micro-batches the others run several times a step.
+        """
         return {}
 
     def after_step(self, rows: Mapping[str, Tensor]) -> None:

@@ -15,9 +15,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vlp.dist import world_size
 from vlp.objectives.base import Objective, check_range
 from vlp.objectives.mixing import Mixing
-from vlp.objectives.rows import DUPLICATE_NEEDS, distinct, hardest_columns, row_losses
+from vlp.objectives.rows import (
+    DUPLICATE_NEEDS,
+    distinct,
+    hardest_columns,
+    own_columns,
+    row_losses,
+)
 from vlp.ops import sharded_contrastive_loss
 from vlp.signals import Signals, get
 
@@ -76,6 +83,11 @@ class InfoNCE(Objective):
         self.hard_captions = hard_captions
         self.ignore_duplicates = ignore_duplicates
         self.variant = variant or Variant()
+        if ignore_duplicates and self.variant.every_caption:
+            raise ValueError(
+                "ignore_duplicates compares the first captions, so it does not go with "
+                "variant.every_caption"
+            )
         self.factor = 1.0 if self.variant.directions == "sum" else 0.5
 
     @property
@@ -103,8 +115,8 @@ class InfoNCE(Objective):
 
     def forward(self, signals: Signals) -> Tensor:
         image, text, all_text = signals["image"], signals["text"], signals["all_text"]
-        # where the pictures of all ranks are at hand anyway, nothing need be exchanged for columns
-        if self._plain and ("all_image" not in signals or len(image) == len(all_text)):
+        # fewer rows than that are one rank's view of a batch, on its own: the columns must be there
+        if self._plain and len(image) * world_size() == len(all_text):
             return (
                 self.factor
                 * 2
@@ -151,16 +163,16 @@ class InfoNCE(Objective):
             parts.append(queries @ others.T)
             masks.append(others_mask.expand(len(queries), -1))
         if self.variant.mixing is not None:
-            made = self.variant.mixing.logits(queries, keys, targets, signals["step"])
+            usable = masks[0] & ~own_columns(logits, targets)
+            made = self.variant.mixing.logits(queries, keys, (targets, usable), signals["step"])
             parts.append(made.nan_to_num(neginf=0.0))
             masks.append(torch.isfinite(made))
         logits, allowed = scale * torch.cat(parts, 1), torch.cat(masks, 1)
         if self.variant.hardest is not None:
-            refused = logits.masked_fill(~allowed, -math.inf)
-            allowed = allowed & hardest_columns(refused, targets, self.variant.hardest)
+            allowed = hardest_columns(logits, targets, allowed, self.variant.hardest)
         return row_losses(logits, targets, allowed=allowed, smoothing=self.label_smoothing)
 
     def _scale(self, signals: Signals) -> Tensor:
         if self.temperature is None:
             return signals["scale"]
-        return signals["image"].new_tensor(1 / self.temperature)
+        return signals["image"].new_full((), 1 / self.temperature)  # filled without a copy

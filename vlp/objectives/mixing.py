@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlp.objectives.rows import own_columns
-
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing:
@@ -38,7 +36,9 @@ class Mixing:
         if self.among < 1:
             raise ValueError(f"mixing.among must be at least 1, got {self.among}")
 
-    def logits(self, queries: Tensor, keys: Tensor, targets: Tensor, step: Tensor) -> Tensor:
+    def logits(
+        self, queries: Tensor, keys: Tensor, places: tuple[Tensor, Tensor], step: Tensor
+    ) -> Tensor:
         """Unscaled similarities of the queries to their made negatives.
 
         What is drawn depends on the step and on the row's place in the global batch alone.
@@ -46,21 +46,20 @@ class Mixing:
         Args:
             queries: [B, D].
             keys: [G, D].
-            targets: [B], the key of each query.
+            places: the rows of the queries in the global batch [B], and which keys are negatives
+                of each [B, G].
             step: [] int64 on the CPU.
 
         Returns:
-            [B, pairs + with_query].
+            [B, pairs + with_query]; minus infinity for a row without any negative.
         """
-        fixed, others = queries.detach(), keys.detach()
-        if len(others) < 2:  # there is no negative to mix
-            return queries.new_full((len(queries), self.pairs + self.with_query), -math.inf)
-        scores = fixed @ others.T  # [B, G]
-        scores = scores.masked_fill(own_columns(scores, targets), -math.inf)
-        among = min(self.among, len(others) - 1)
-        hard = others[scores.topk(among, dim=1).indices]  # [B, among, D]
-        draws = self._draws(step, len(others)).to(queries.device)[targets]  # [B, made, 3]
-        first, second = (self._pick(hard, draws[..., i]) for i in (0, 1))  # [B, made, D]
+        (targets, usable), fixed, others = places, queries.detach(), keys.detach()
+        scores = (fixed @ others.T).masked_fill(~usable, -math.inf)  # [B, G]
+        hardest = scores.topk(min(self.among, len(others)), dim=1)
+        count = torch.isfinite(hardest.values).sum(1)  # [B]
+        hard = others[hardest.indices]  # [B, among, D]
+        draws = self._draws(step, len(others), queries.device)[targets]  # [B, made, 3]
+        first, second = (self._pick(hard, count, draws[..., i]) for i in (0, 1))  # [B, made, D]
         share = draws[..., 2:]
         pairs = torch.arange(draws.shape[1], device=queries.device)[:, None] < self.pairs
         mixed = torch.where(
@@ -68,14 +67,18 @@ class Mixing:
             share * first + (1 - share) * second,
             0.5 * share * fixed[:, None] + (1 - 0.5 * share) * first,
         )
-        return torch.einsum("bd,bmd->bm", queries, F.normalize(mixed, dim=-1))
+        made = torch.einsum("bd,bmd->bm", queries, F.normalize(mixed, dim=-1))
+        return made.masked_fill(count[:, None] == 0, -math.inf)
 
-    def _draws(self, step: Tensor, rows: int) -> Tensor:
-        """Uniform numbers of every row of the global batch, [G, made, 3]."""
+    def _draws(self, step: Tensor, rows: int, device: torch.device) -> Tensor:
+        """Uniform numbers of every row of the global batch, [G, made, 3]; the same anywhere."""
         random = torch.Generator().manual_seed(int(step))
-        return torch.rand(rows, self.pairs + self.with_query, 3, generator=random)
+        drawn = torch.rand(rows, self.pairs + self.with_query, 3, generator=random)
+        if device.type == "cuda":
+            drawn = drawn.pin_memory()
+        return drawn.to(device, non_blocking=True)
 
     @staticmethod
-    def _pick(hard: Tensor, uniform: Tensor) -> Tensor:
-        place = (uniform * hard.shape[1]).long().clamp(max=hard.shape[1] - 1)  # [B, made]
+    def _pick(hard: Tensor, count: Tensor, uniform: Tensor) -> Tensor:
+        place = torch.minimum((uniform * count[:, None]).long(), (count[:, None] - 1).clamp(min=0))
         return hard.gather(1, place[..., None].expand(-1, -1, hard.shape[2]))

@@ -40,15 +40,22 @@ def own_columns(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
 
 
-def hardest_columns(logits: Tensor, targets: Tensor, share: float) -> Tensor:
+def hardest_columns(logits: Tensor, targets: Tensor, allowed: Tensor, share: float) -> Tensor:
     """[B, C] bool: the highest-scoring share of each row's wrong columns, at least one.
 
     Wang & Liu 2021 ("Understanding the Behaviour of Contrastive Loss").
+
+    Args:
+        logits: [B, C].
+        targets: [B], the right column of each row.
+        allowed: [B, C] bool, which columns take part at all.
+        share: in (0, 1].
     """
-    wrong = logits.detach().masked_fill(own_columns(logits, targets), -math.inf)
-    kept = max(1, math.ceil(share * (logits.shape[1] - 1)))
-    lowest = wrong.topk(min(kept, wrong.shape[1]), dim=1).values[:, -1:]
-    return wrong >= lowest
+    wrong = allowed & ~own_columns(logits, targets)
+    scores = logits.detach().masked_fill(~wrong, -math.inf)
+    kept = torch.ceil(share * wrong.sum(1)).clamp(min=1).long()  # [B]
+    lowest = scores.sort(dim=1, descending=True).values.gather(1, kept[:, None] - 1)
+    return wrong & (scores >= lowest)
 
 
 DUPLICATE_NEEDS = frozenset({"caption_id", "image_id", "all_caption_id", "all_image_id"})

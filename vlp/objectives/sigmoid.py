@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vlp.dist import world_size
 from vlp.objectives.base import Objective
 from vlp.objectives.rows import DUPLICATE_NEEDS, distinct, own_columns
 from vlp.ops import sigmoid_loss
@@ -37,8 +38,9 @@ class Sigmoid(Objective):
     def forward(self, signals: Signals) -> Tensor:
         image, text = signals["image"], signals["text"]
         scale, bias = signals["scale"], signals["bias"]
-        # texts that were gathered for another objective are used as they are
-        if not self.ignore_duplicates and len(signals.get("all_text", text)) == len(text):
+        rows = len(signals.get("all_text", text))
+        # other numbers of rows: one rank's view of a batch, without the other ranks
+        if not self.ignore_duplicates and rows in (len(text), len(text) * world_size()):
             return sigmoid_loss(image, text, scale, bias)
         logits = scale * image @ signals["all_text"].T + bias  # [B, G]
         own = own_columns(logits, signals["targets"])

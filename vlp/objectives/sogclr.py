@@ -153,11 +153,13 @@ class SogCLR(Objective):
         zeros = torch.zeros(len(ids), device=ids.device)
         times = zeros.index_add(0, group, torch.ones_like(zeros))
         for side in _SIDES:
+            new = {field: rows[f"{side}_{field}"][order] for field in _FIELDS}
+            top = zeros.scatter_reduce(0, group, new["b"], "amax", include_self=False)[group]
+            new["s"], new["b"] = new["s"] * torch.exp(new["b"] - top), top  # s exp(b) stays
             for field in _FIELDS:
                 table = self.get_buffer(f"{side}_{field}")
-                sums = zeros.index_add(0, group, rows[f"{side}_{field}"][order])
-                new = (sums / times)[group]
-                table[ids] = torch.where(torch.isfinite(new), new, table[ids])
+                mean = (zeros.index_add(0, group, new[field]) / times)[group]
+                table[ids] = torch.where(torch.isfinite(mean), mean, table[ids])
 
     def _read(self, side: str, ids: Tensor) -> _State:
         return _State(*(self.get_buffer(f"{side}_{field}")[ids] for field in _FIELDS))

@@ -41,6 +41,7 @@ class Momentum(nn.Module):
         self.autocast = autocast
         self.model: Any = copy.deepcopy(model)
         self.model.requires_grad_(False)
+        self.model.eval()
 
     @property
     def provides(self) -> frozenset[str]:

@@ -34,6 +34,7 @@ class Teacher(nn.Module):
         context_length: its number of tokens, for a teacher whose texts cannot be cut.
         pad_id: what its tokenizer, which is also the student's, fills texts up with.
         autocast: context for its towers.
+        fingerprint: of its weights.
     """
 
     scope: Literal["sample"] = "sample"
@@ -47,6 +48,7 @@ class Teacher(nn.Module):
         context_length: int,
         pad_id: int,
         autocast: Callable[[], AbstractContextManager[object]],
+        fingerprint: str = "",
     ) -> None:
         super().__init__()
         self.name = name
@@ -54,6 +56,7 @@ class Teacher(nn.Module):
         self.context_length = context_length
         self.pad_id = pad_id
         self.autocast = autocast
+        self.fingerprint = fingerprint
 
     @property
     def provides(self) -> frozenset[str]:
