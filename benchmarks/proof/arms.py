@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 RECIPES = "training/recipes/shapes"
 DATA = "data/proof"
-TEACHER = "teacher"
+SHARED = {"teacher": ("teacher",), "counting_start": ("counting_start",)}  # overlays of runs
 WORLDS = {  # folder under DATA: options of `data_tools shapes`
     "shapes": "--pairs 16000",
     "uncounted": "--pairs 16000 --numbers 0.05",
@@ -19,7 +19,7 @@ class Arm:
     name: str
     overlays: tuple[str, ...] = ()
     captions: bool = False  # whether its captions are evaluated too
-    taught: bool = False  # whether it needs the teacher
+    uses: tuple[tuple[str, str], ...] = ()  # options that take the folder of a shared run
     further: bool = False  # trained after all others
 
     @property
@@ -28,14 +28,15 @@ class Arm:
         return [f"{RECIPES}/{name}.yaml" for name in ("base", *self.overlays)]
 
 
+_START = (("--model.weights", "counting_start"),)
 ARMS = {
     arm.name: arm
     for arm in (
         Arm("base"),
-        Arm("counting_data", ("counting_data",)),
-        Arm("counting_published", ("counting_data", "counting_published"), further=True),
-        Arm("counting", ("counting_data", "counting")),
-        Arm("counting_all", ("counting_data", "counting_all"), further=True),
+        Arm("counting_data", ("counting_data",), uses=_START),
+        Arm("counting_published", ("counting_data", "counting_published"), uses=_START),
+        Arm("counting", ("counting_data", "counting"), uses=_START),
+        Arm("counting_all", ("counting_data", "counting_all"), uses=_START),
         Arm("gap", ("gap",)),
         Arm("negclip", ("negclip",)),
         Arm("laclip", ("laclip",)),
@@ -44,7 +45,7 @@ ARMS = {
         Arm("dcl", ("small_batch", "dcl")),
         Arm("sogclr", ("small_batch", "sogclr")),
         Arm("isogclr", ("small_batch", "isogclr")),
-        Arm("distillation", ("distillation",), taught=True),
+        Arm("distillation", ("distillation",), uses=(("--teachers.teacher.weights", "teacher"),)),
         Arm("coca_light", ("coca_light",), captions=True, further=True),
         Arm("siglip", ("siglip",), further=True),
         Arm("negclip_images", ("negclip_images",), further=True),

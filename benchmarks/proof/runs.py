@@ -14,15 +14,11 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from benchmarks.proof.arms import ARMS, DATA, RECIPES, TEACHER, WORLDS, Arm
+from benchmarks.proof.arms import ARMS, DATA, RECIPES, SHARED, WORLDS, Arm
 from vlp.data.files import write_json
 
 ROOT = Path(__file__).parents[2]
 MARK = "proof.json"
-TEACHES: tuple[list[str], list[str]] = (
-    [f"{RECIPES}/base.yaml", f"{RECIPES}/teacher.yaml"],
-    [],
-)
 CAPTIONED = 400  # pictures that a caption is written of
 
 
@@ -54,8 +50,8 @@ def train_all(folder: Path, seeds: int, at_a_time: int) -> None:
     ]
     pool = ThreadPoolExecutor(at_a_time)
     try:
-        teacher = pool.submit(_train_teacher, folder)
-        teacher.result()
+        for shared in [pool.submit(_train_shared, folder, name) for name in SHARED]:
+            shared.result()
         waiting = [pool.submit(job) for job in jobs]
         for done in tqdm(as_completed(waiting), "proof", len(waiting), unit="run"):
             done.result()
@@ -69,14 +65,19 @@ def run_folder(folder: Path, arm: str, seed: int) -> Path:
     return folder / f"{arm}-{seed}"
 
 
-def _train_teacher(folder: Path) -> None:
-    _run(folder / TEACHER, *TEACHES, captions=False)
+def _train_shared(folder: Path, name: str) -> None:
+    _run(folder / name, *_shared(name), captions=False)
+
+
+def _shared(name: str) -> tuple[list[str], list[str]]:
+    """Recipes and options of a run that others begin from or learn from."""
+    return [f"{RECIPES}/{overlay}.yaml" for overlay in ("base", *SHARED[name])], []
 
 
 def _train(folder: Path, arm: Arm, seed: int) -> None:
     options = ["--seed", str(seed)]
-    if arm.taught:
-        options += ["--teachers.teacher.weights", str(folder / TEACHER)]
+    for option, name in arm.uses:
+        options += [option, str(folder / name)]
     _run(run_folder(folder, arm.name, seed), arm.recipes, options, captions=arm.captions)
 
 
@@ -111,8 +112,9 @@ def _key(recipes: list[str], options: list[str]) -> str:
         if any(f"{DATA}/{world}/" in text for text in made_of):
             files += sorted((ROOT / DATA / world).glob("*/manifest.json"))
             files += sorted((ROOT / DATA / world).glob("*/annotations/*/*.parquet"))
-    if any("teachers" in text for text in made_of):
-        made_of.append(_key(*TEACHES))
+    made_of += [
+        _key(*_shared(name)) for name in SHARED if any(o.endswith(f"/{name}") for o in options)
+    ]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return hashlib.sha256(json.dumps([made_of, options, digests]).encode()).hexdigest()
 
