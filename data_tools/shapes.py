@@ -23,12 +23,12 @@ from data_tools.shapes_sidecars import SAMPLES_PER_SHARD, write_sidecars
 from data_tools.shapes_world import (
     COLOURS,
     KINDS,
-    NUMBERS,
     SHAPES,
     Thing,
     make_labelled,
     make_scene,
 )
+from vlp.data.numbers import NUMBERS
 
 _LEAST_TEST_PAIRS = 200
 _PER_CLASS = 50  # pictures of a classification set

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from data_tools.shapes_world import (
     BACKGROUNDS,
     COLOURS,
-    NUMBERS,
     PLACES,
     RELATIONS,
     SHAPES,
     Scene,
     Thing,
 )
+from vlp.data.numbers import NUMBERS
 
 INVERSE = {
     "to the left of": "to the right of",

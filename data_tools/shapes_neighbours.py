@@ -16,7 +16,6 @@ from data_tools.shapes_captions import INVERSE
 from data_tools.shapes_world import (
     BACKGROUNDS,
     COLOURS,
-    NUMBERS,
     PLACES,
     RELATIONS,
     SHAPES,
@@ -24,6 +23,7 @@ from data_tools.shapes_world import (
     Scene,
     Thing,
 )
+from vlp.data.numbers import NUMBERS
 
 NEIGHBOURS = 3
 _BITS = 4  # of one field; the longest list of choices has nine

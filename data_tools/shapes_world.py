@@ -10,19 +10,10 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from vlp.data.numbers import NUMBERS
+
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "black", "white")
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond")
-NUMBERS = {
-    2: "two",
-    3: "three",
-    4: "four",
-    5: "five",
-    6: "six",
-    7: "seven",
-    8: "eight",
-    9: "nine",
-    10: "ten",
-}
 BACKGROUNDS = ("grey", "brown", "pink", "cyan")
 TEXTURES = ("plain", "striped", "dotted", "checked")
 RELATIONS = {

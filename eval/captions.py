@@ -3,10 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.datasets import EvalDataset
 from eval.datasets.sidecars import read_sidecar
 from eval.spec import EvalSpec
+from vlp.data.sidecars import COLUMNS, REWRITES
+from vlp.model.generate import Generation
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,9 @@ def find_captions(task: str, dataset: EvalDataset, spec: EvalSpec) -> Captions:
         ValueError: the data hold none, or the sidecar is missing or has none for a sample.
     """
     if spec.captions is None:
-        if dataset.captions is None:
-            raise ValueError(
-                f"task {task} needs captions, but data {dataset.path} ({dataset.layout}) holds "
-                f"{dataset.holds}"
-            )
-        return Captions(dataset.captions)
-    sidecar = read_sidecar(dataset, spec.captions, ("texts",))
-    texts = [[text for text in (row or {}).get("texts") or [] if text] for row in sidecar.rows]
+        return Captions(own_captions(task, dataset))
+    sidecar = read_sidecar(dataset, spec.captions, COLUMNS[REWRITES])
+    texts = [[] if row is None else row.texts() for row in sidecar.rows]
     missing = [key for key, own in zip(dataset.keys, texts, strict=True) if not own]
     if missing:
         raise ValueError(
@@ -42,17 +40,39 @@ def find_captions(task: str, dataset: EvalDataset, spec: EvalSpec) -> Captions:
     return Captions(texts, {"captions_from": spec.captions, "captions_sha": digest(texts)})
 
 
-def own_captions(task: str, dataset: EvalDataset, spec: EvalSpec) -> list[list[str]]:
-    """The captions of the data, for a task that changes or compares them.
+def own_captions(task: str, dataset: EvalDataset) -> list[list[str]]:
+    """The captions of the data themselves.
 
     Raises:
-        ValueError: the data hold none, or others were asked for.
+        ValueError: the data hold none.
     """
-    if spec.captions is not None:
+    if dataset.captions is None:
         raise ValueError(
-            f"captions {spec.captions!r}: task {task} is about the captions of the data themselves"
+            f"task {task} needs captions, but data {dataset.path} ({dataset.layout}) holds "
+            f"{dataset.holds}"
         )
-    return find_captions(task, dataset, spec).texts
+    return dataset.captions
+
+
+def generation(spec: EvalSpec, first: int = 0) -> Generation:
+    """How captions are written, beginning with the picture `first` of the data set."""
+    # far apart, so that no picture has the draws that another one has under another seed
+    return Generation(method=spec.caption_method, seed=(spec.seed << 32) + first)
+
+
+def generation_protocol(spec: EvalSpec) -> dict[str, Any]:
+    """What decides the captions that are written; None for what the method does not read."""
+    how = generation(spec)
+    beam, sampled = how.method == "beam", how.method == "top_p"
+    return {
+        "caption_method": how.method,
+        "max_length": how.max_length,  # None is all of `context_length`
+        "beams": how.beams if beam else None,
+        "length_penalty": how.length_penalty if beam else None,
+        "top_p": how.top_p if sampled else None,
+        "temperature": how.temperature if sampled else None,
+        "caption_seed": spec.seed if sampled else None,
+    }
 
 
 def digest(value: object) -> str:

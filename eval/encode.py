@@ -90,7 +90,7 @@ def encode_images(
 def write_captions(
     dataset: EvalDataset,
     encoder: Encodes,
-    write: Callable[[Tensor], list[str]],
+    write: Callable[[Tensor, int], list[str]],
     *,
     spec: EvalSpec,
     show_progress: bool,
@@ -100,7 +100,8 @@ def write_captions(
     Args:
         dataset: pictures that can be read.
         encoder: prepares the pixels.
-        write: [b, 3, H, W] uint8 -> one caption a picture.
+        write: [b, 3, H, W] uint8 and the place of the first of them in the data set -> one caption
+            a picture.
         spec: has the batch and the number of decoding processes.
         show_progress: a bar on standard error, on the first rank.
 
@@ -115,7 +116,7 @@ def write_captions(
             pixels = [(position, image) for position, image, _ in loaded if image is not None]
             broken += [f"{dataset.keys[i]}: {why}" for i, image, why in loaded if image is None]
             if pixels:
-                texts = write(torch.stack([image for _, image in pixels]))
+                texts = write(torch.stack([image for _, image in pixels]), pixels[0][0])
                 written.update(zip((position for position, _ in pixels), texts, strict=True))
             bar.update(len(loaded) * dist.world_size())
     failed = [entry for rank in dist.gather_objects(broken) for entry in rank]

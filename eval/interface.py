@@ -43,7 +43,14 @@ class WritesCaptions(Protocol):
     def captions(self) -> bool: ...  # whether it can
 
     def caption(
-        self, images: Sequence[Image.Image] | Tensor, *, method: str = ..., seed: int = ...
+        self,
+        images: Sequence[Image.Image] | Tensor,
+        *,
+        method: str = ...,
+        max_length: int | None = ...,
+        beams: int = ...,
+        top_p: float = ...,
+        seed: int = ...,
     ) -> list[str]: ...
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from eval import results
+from eval.captions import generation
 from eval.datasets import EvalDataset, open_dataset
 from eval.encode import EncodedImages, encode_images, encode_texts, write_captions
 from eval.interface import Encodes, TaskInput, TaskResult, WritesCaptions
@@ -24,13 +25,13 @@ def check(spec: EvalSpec) -> None:
 
     Raises:
         FileNotFoundError: the data, or a file that it needs, is missing.
-        ValueError: an unknown task, or data that the task cannot use.
+        ValueError: an unknown task, an option that it does not read, or data that it cannot use.
     """
     _open(spec, (spec.task,))
 
 
 def check_all(spec: EvalSpec, tasks: Sequence[str]) -> None:
-    """`check` for several tasks on the same data."""
+    """`check` for several tasks on the same data; each option must be read by one of them."""
     _open(spec, tasks)
 
 
@@ -85,7 +86,10 @@ def evaluate_tasks(
     output: Path | None,
     show_progress: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Run several tasks over one encoding pass of the pictures: {task: its record}."""
+    """Run several tasks over one encoding pass of the pictures: {task: its record}.
+
+    An option that a task does not read is left out for it, which its protocol says.
+    """
     dataset = _open(spec, tasks)
     check_model(encoder, tasks)
     started = time.perf_counter()
@@ -95,10 +99,13 @@ def evaluate_tasks(
     seconds = time.perf_counter() - started
     records = {}
     for task in tasks:
-        given = _input(encoder, replace(spec, task=task), dataset, encoded, show_progress)
+        own = spec.of_task(task, TASKS[task].options)
+        given = _input(encoder, own, dataset, encoded, show_progress)
         result = _complete(TASKS[task].run(given), encoded, seconds)
         record = results.build_record(task, result, dataset, encoder, description)
         record["protocol"] |= {"seed": spec.seed, "limit": spec.limit, "batch": spec.batch}
+        if unread := [name for name in spec.given if name not in TASKS[task].options]:
+            record["protocol"]["unread_options"] = unread
         if output is not None and dist.rank() == 0:
             results.write(output, record, result, encoder)
         records[task] = record
@@ -110,10 +117,22 @@ def _open(spec: EvalSpec, tasks: Sequence[str]) -> EvalDataset:
     if unknown or not tasks:
         name = repr(unknown[0]) if unknown else "is missing"
         raise ValueError(f"task {name}: choices are {', '.join(TASKS)}")
+    _check_options(spec, tasks)
     dataset = open_dataset(spec.data, spec.split).limited(spec.limit)
     for task in tasks:
-        TASKS[task].check(dataset, spec)
+        TASKS[task].check(dataset, spec.of_task(task, TASKS[task].options))
     return dataset
+
+
+def _check_options(spec: EvalSpec, tasks: Sequence[str]) -> None:
+    """What no task would read would be ignored without a word."""
+    for name in spec.given:
+        readers = [task for task in TASKS if name in TASKS[task].options]
+        if not set(readers) & set(tasks):
+            raise ValueError(
+                f"{name} {getattr(spec, name)!r}: not read by task {', '.join(tasks)}, but by "
+                f"{', '.join(readers)}"
+            )
 
 
 def _input(
@@ -125,9 +144,17 @@ def _input(
 ) -> TaskInput:
     readable = dataset.subset(encoded.positions)
 
-    def write(pixels: Tensor) -> list[str]:
+    def write(pixels: Tensor, first: int) -> list[str]:
         assert isinstance(encoder, WritesCaptions)  # by check_model
-        return encoder.caption(pixels, method=spec.caption_method, seed=spec.seed)
+        how = generation(spec, first)
+        return encoder.caption(
+            pixels,
+            method=how.method,
+            max_length=how.max_length,
+            beams=how.beams,
+            top_p=how.top_p,
+            seed=how.seed,
+        )
 
     return TaskInput(
         spec=spec,

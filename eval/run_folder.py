@@ -17,8 +17,17 @@ from vlp.published import CARD_FILE
 STEPS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
 # what differs between checkpoints of one run, and what does not decide the number: the data and the
-# prompts have a fingerprint, so where they lie does not matter
-_NO_PROTOCOL = ("logit_scale", "data", "templates_from", "classnames_from", "seed", "batch")
+# prompts have a fingerprint, so where they lie does not matter. `seed` is that of the intervals: a
+# task whose number it decides too says so under a name of its own, `held_out_seed`, `caption_seed`
+_NO_PROTOCOL = (
+    "logit_scale",
+    "data",
+    "templates_from",
+    "classnames_from",
+    "seed",
+    "batch",
+    "unread_options",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

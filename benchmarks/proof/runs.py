@@ -112,9 +112,8 @@ def _key(recipes: list[str], options: list[str]) -> str:
         if any(f"{DATA}/{world}/" in text for text in made_of):
             files += sorted((ROOT / DATA / world).glob("*/manifest.json"))
             files += sorted((ROOT / DATA / world).glob("*/annotations/*/*.parquet"))
-    made_of += [
-        _key(*_shared(name)) for name in SHARED if any(o.endswith(f"/{name}") for o in options)
-    ]
+    used = [name for name in SHARED if any(option.endswith(f"/{name}") for option in options)]
+    made_of += [_key(*_shared(name)) for name in used]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return hashlib.sha256(json.dumps([made_of, options, digests]).encode()).hexdigest()
 

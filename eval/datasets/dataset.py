@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlp.data.images import UnreadableImageError, decode
+from vlp.data.sidecars import Table
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class EvalDataset:
     templates: list[str] | None = None
     sources: list[Source] | None = None  # [n], where samples may have sidecars
     numbers: list[int | None] | None = None  # [n], `number` or `count` of the samples' records
+    # sidecars that were read, by path and columns; parts of the data set share them
+    tables: dict[tuple[Path, tuple[str, ...]], Table] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -100,10 +100,12 @@ def recorded_captions(record: Mapping[str, Any], where: str) -> list[str] | None
 
 
 def recorded_number(record: Mapping[str, Any]) -> int | None:
-    """How many things the picture shows: `number`, else `count`, where that is a whole number."""
-    found = record.get("number", record.get("count"))
-    whole = isinstance(found, int | float) and not isinstance(found, bool) and found % 1 == 0
-    return int(found) if whole and found is not None else None
+    """How many things the picture shows: `number` or `count`, the first that is a whole number."""
+    for name in ("number", "count"):
+        found = record.get(name)
+        if isinstance(found, int | float) and not isinstance(found, bool) and found % 1 == 0:
+            return int(found)
+    return None
 
 
 def whole_caption(data: bytes, where: str) -> list[str]:

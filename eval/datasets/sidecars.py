@@ -1,22 +1,11 @@
-"""What stands beside indexed shards in `annotations/NAME/SHARD.parquet`, joined to the samples.
-
-A row belongs to a sample if its key and the sha256 of its source caption agree; another row's
-content is never used.
-"""
+"""What stands beside indexed shards in `annotations/NAME/SHARD.parquet`, for a whole data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from eval.datasets.dataset import EvalDataset, Source
+from eval.datasets.dataset import EvalDataset
 from vlp.data.index import sidecar_path
-
-Row = dict[str, Any]
-_JOINED_BY = ("key", "src_sha256")
+from vlp.data.sidecars import Row, Table, expected
 
 
 @dataclass(frozen=True)
@@ -39,42 +28,33 @@ def read_sidecar(dataset: EvalDataset, name: str, columns: Sequence[str]) -> Sid
         ValueError: a layout without sidecars, a shard without this one, or one that is no table
             with these columns.
     """
-    expected = f"a parquet file with the columns {', '.join([*_JOINED_BY, *columns])}"
     if dataset.sources is None:
         raise ValueError(
             f"data {dataset.path} ({dataset.layout}): needs the sidecar {name}, which only indexed "
-            f"shards have: annotations/{name}/SHARD.parquet, {expected}"
+            f"shards have: annotations/{name}/SHARD.parquet, {expected(columns)}"
         )
-    found: dict[Source, Row] = {}
-    keys: set[tuple[str, str]] = set()
-    for shard in _shards(dataset):
-        path = sidecar_path(shard, name)
-        if not path.is_file():
-            raise ValueError(
-                f"{path} is missing: {expected} (docs/data.md, Sidecars; "
-                "`python -m data_tools shapes` writes such ones)"
-            )
-        for row in _rows(path, [*_JOINED_BY, *columns], expected):
-            found[Source(shard, row["key"], row["src_sha256"])] = row
-            keys.add((shard, row["key"]))
-    rows = [found.get(source) for source in dataset.sources]
-    stale = sum(
-        row is None and (source.shard, source.key) in keys
-        for row, source in zip(rows, dataset.sources, strict=True)
-    )
+    tables = {shard: _table(dataset, shard, name, columns) for shard in _shards(dataset)}
+    rows: list[Row | None] = []
+    stale = 0
+    for source in dataset.sources:
+        table = tables[source.shard]
+        rows.append(table.row(source.key, source.src_sha256))
+        stale += table.is_stale(source.key, source.src_sha256)
     return Sidecar(rows, stale)
+
+
+def _table(dataset: EvalDataset, shard: str, name: str, columns: Sequence[str]) -> Table:
+    path = sidecar_path(shard, name)
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is missing: {expected(columns)} (docs/data.md, Sidecars; "
+            "`python -m data_tools shapes` writes such ones)"
+        )
+    known = (path, tuple(columns))
+    if known not in dataset.tables:
+        dataset.tables[known] = Table(path, columns)
+    return dataset.tables[known]
 
 
 def _shards(dataset: EvalDataset) -> list[str]:
     return list(dict.fromkeys(source.shard for source in dataset.sources or ()))
-
-
-def _rows(path: Path, columns: list[str], expected: str) -> list[Row]:
-    try:
-        lacking = set(columns) - set(pq.read_schema(path).names)
-        if lacking:
-            raise ValueError(f"{path} lacks {', '.join(sorted(lacking))}; expected {expected}")
-        rows: list[Row] = pq.read_table(path, columns=columns).to_pylist()
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} cannot be read: {error}; expected {expected}") from None
-    return rows

@@ -23,15 +23,25 @@ class Task:
 
     check: Callable[[EvalDataset, EvalSpec], None]
     run: Callable[[TaskInput], TaskResult]
+    options: frozenset[str]  # of `TASK_OPTIONS`, those that it reads
     writes_captions: bool = False  # the model must be able to
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
-        **{
-            module.NAME: Task(check=module.check, run=module.run)
-            for module in (zeroshot_classification, retrieval, counting, caption_choice, gap)
-        },
-        captioning.NAME: Task(check=captioning.check, run=captioning.run, writes_captions=True),
+        module.NAME: Task(
+            check=module.check,
+            run=module.run,
+            options=module.OPTIONS,
+            writes_captions=module is captioning,
+        )
+        for module in (
+            zeroshot_classification,
+            retrieval,
+            counting,
+            caption_choice,
+            gap,
+            captioning,
+        )
     }
 )

@@ -13,12 +13,13 @@ from eval.datasets import EvalDataset
 from eval.datasets.sidecars import read_sidecar
 from eval.interface import Array, TaskInput, TaskResult
 from eval.spec import EvalSpec
+from vlp.data.sidecars import COLUMNS, NEGATIVES
 from vlp.metrics import chance
 from vlp.metrics.bootstrap import Interval, intervals_of_ratios
 from vlp.metrics.choice import Choice, choose, pair_scores
 
 NAME = "caption_choice"
-SIDECAR = "negatives"
+OPTIONS: frozenset[str] = frozenset()
 TIE_RULE = "the true caption must score strictly higher than the near miss"
 
 
@@ -35,18 +36,18 @@ class NearMisses:
 
 def check(dataset: EvalDataset, spec: EvalSpec) -> None:
     """Raises ValueError when the task cannot run on this data."""
-    own_captions(NAME, dataset, spec)
+    own_captions(NAME, dataset)
     found = find_near_misses(dataset)
     if not found.rows:
         raise ValueError(
-            f"task {NAME}: the sidecar {SIDECAR} has no near miss for any of {len(dataset)} "
+            f"task {NAME}: the sidecar {NEGATIVES} has no near miss for any of {len(dataset)} "
             f"samples of data {dataset.path} ({found.stale} rows belong to another source caption)"
         )
 
 
 def run(given: TaskInput) -> TaskResult:
     """Compare the first caption of every picture with each of its near misses."""
-    captions = own_captions(NAME, given.dataset, given.spec)
+    captions = own_captions(NAME, given.dataset)
     found = find_near_misses(given.dataset)
     if not found.rows:
         raise ValueError(f"task {NAME}: no picture with a near miss can be read")
@@ -107,23 +108,18 @@ def find_near_misses(dataset: EvalDataset) -> NearMisses:
     Raises:
         ValueError: the sidecar is missing or no such table, or a row has not one kind a text.
     """
-    sidecar = read_sidecar(dataset, SIDECAR, ("texts", "kinds"))
+    sidecar = read_sidecar(dataset, NEGATIVES, COLUMNS[NEGATIVES])
     rows: list[int] = []
     texts: list[str] = []
     kinds: list[str] = []
     owner: list[int] = []
     for place, row in enumerate(sidecar.rows):
-        own, names = (row["texts"] or [], row["kinds"] or []) if row else ([], [])
-        if len(own) != len(names) or None in (*own, *names):
-            raise ValueError(
-                f"sidecar {SIDECAR}, sample {dataset.keys[place]!r}: expected one kind a text, got "
-                f"{len(own)} texts and the kinds {names}"
-            )
+        own = [] if row is None else row.negatives()
         if own:
             owner += [len(rows)] * len(own)
             rows.append(place)
-            texts += own
-            kinds += names
+            texts += [text for _, text in own]
+            kinds += [kind for kind, _ in own]
     return NearMisses(rows, texts, kinds, np.array(owner, dtype=np.int64), sidecar.stale)
 
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from eval.captions import find_captions
+from eval.captions import find_captions, generation_protocol
 from eval.datasets import EvalDataset
 from eval.interface import TaskInput, TaskResult
 from eval.spec import EvalSpec
@@ -12,6 +12,7 @@ from vlp.metrics.bootstrap import Interval, intervals_of_ratios
 from vlp.metrics.captioning import CaptionScores, score_captions
 
 NAME = "captioning"
+OPTIONS = frozenset({"captions", "caption_method"})
 _SHOWN = ("bleu4", "rouge_l", "cider")
 
 
@@ -38,8 +39,8 @@ def run(given: TaskInput) -> TaskResult:
         },
         protocol={
             "captions": "all",
-            "caption_method": given.spec.caption_method,
             "tokenizer": "as PTBTokenizer",
+            **generation_protocol(given.spec),
             **found.protocol,
         },
         predictions={

@@ -18,6 +18,7 @@ from eval.datasets.sidecars import has_sidecar, read_sidecar
 from eval.interface import TaskInput, TaskResult
 from eval.spec import EvalSpec
 from vlp.data.numbers import NUMBERS, find_numbers, with_each_number
+from vlp.data.sidecars import COLUMNS, COUNTS
 from vlp.metrics import chance
 from vlp.metrics.bootstrap import Interval, intervals_of_ratios
 from vlp.metrics.choice import pair_scores
@@ -25,8 +26,10 @@ from vlp.metrics.classification import Classification
 from vlp.metrics.counting import LOWEST, count_by_choice, count_metrics, deviation
 
 NAME = "counting"
-SIDECAR = "counts"
+OPTIONS: frozenset[str] = frozenset()
 TIE_RULE = "the true number must score strictly higher; of tied ones the farthest is predicted"
+# how many there are, of what ("" if that is not known), and the captions that may tell it
+Told = tuple[int, str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Counted:
 
 def check(dataset: EvalDataset, spec: EvalSpec) -> None:
     """Raises ValueError when the task cannot run on this data."""
-    captions = own_captions(NAME, dataset, spec)
+    captions = own_captions(NAME, dataset)
     counted = find_counted(dataset, captions)
     if not counted.rows:
         raise ValueError(
@@ -54,7 +57,7 @@ def check(dataset: EvalDataset, spec: EvalSpec) -> None:
 
 def run(given: TaskInput) -> TaskResult:
     """Let the model choose the number of every caption that tells one."""
-    captions = own_captions(NAME, given.dataset, given.spec)
+    captions = own_captions(NAME, given.dataset)
     counted = find_counted(given.dataset, captions)
     if not counted.rows:
         raise ValueError(f"task {NAME}: no picture with a number can be read")
@@ -105,10 +108,10 @@ def find_counted(dataset: EvalDataset, captions: list[list[str]]) -> Counted:
     """
     told_by, told, stale = _told(dataset, captions)
     found = Counted([], [], [], told_by, stale)
-    for row, (own, number) in enumerate(zip(captions, told, strict=True)):
+    for row, number in enumerate(told):
         if number is None:
             continue
-        count, noun = number
+        count, noun, own = number
         texts = next(filter(None, (with_each_number(text, count, noun) for text in own)), None)
         if texts is not None:
             found.rows.append(row)
@@ -117,27 +120,34 @@ def find_counted(dataset: EvalDataset, captions: list[list[str]]) -> Counted:
     return found
 
 
-def _told(
-    dataset: EvalDataset, captions: list[list[str]]
-) -> tuple[str, list[tuple[int, str] | None], int]:
-    """Who tells the numbers, (count, noun) of each sample, and the number of stale rows."""
-    if has_sidecar(dataset, SIDECAR):
-        sidecar = read_sidecar(dataset, SIDECAR, ("count", "noun"))
-        rows = [None if row is None else (row["count"], row["noun"] or "") for row in sidecar.rows]
-        return f"the sidecar {SIDECAR}", rows, sidecar.stale
+def _told(dataset: EvalDataset, captions: list[list[str]]) -> tuple[str, list[Told | None], int]:
+    """Who tells the numbers, those of each sample, and how many rows are stale."""
+    if has_sidecar(dataset, COUNTS):
+        sidecar = read_sidecar(dataset, COUNTS, COLUMNS[COUNTS])
+        counts = [None if row is None else row.count() for row in sidecar.rows]
+        told = [
+            None if count is None else (count.number, count.noun, own)
+            for count, own in zip(counts, captions, strict=True)
+        ]
+        return f"the sidecar {COUNTS}", told, sidecar.stale
     if any(number is not None for number in dataset.numbers or ()):
         assert dataset.numbers is not None
-        numbers = [None if number is None else (number, "") for number in dataset.numbers]
+        numbers = [
+            None if number is None else (number, "", own)
+            for number, own in zip(dataset.numbers, captions, strict=True)
+        ]
         return "the samples' records", numbers, 0
     return "the captions", [_only_number(own) for own in captions], 0
 
 
-def _only_number(captions: list[str]) -> tuple[int, str] | None:
-    """The number of the first caption that holds exactly one number word."""
+def _only_number(captions: list[str]) -> Told | None:
+    """The number of the first caption that holds exactly one number word, and that caption alone:
+    another one may say the same word of something else.
+    """
     for text in captions:
         spans = find_numbers(text)
         if len(spans) == 1:
-            return spans[0].count, ""
+            return spans[0].count, "", [text]
     return None
 
 

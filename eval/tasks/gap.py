@@ -11,6 +11,7 @@ from eval.spec import EvalSpec
 from vlp.metrics.gap import gap_metrics
 
 NAME = "gap"
+OPTIONS = frozenset({"captions"})
 
 
 def check(dataset: EvalDataset, spec: EvalSpec) -> None:
@@ -37,7 +38,12 @@ def run(given: TaskInput) -> TaskResult:
             "classes": None,
             "truncated_texts": truncated,
         },
-        protocol={"captions": "first", "held_out": "one pair of five", **found.protocol},
+        protocol={
+            "captions": "first",
+            "held_out": "one pair of five",
+            "held_out_seed": given.spec.seed,
+            **found.protocol,
+        },
         predictions={"key": np.array(given.dataset.keys), "caption": np.array(texts)},
         chance={"linear_separability": 0.5},
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},

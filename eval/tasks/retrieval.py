@@ -16,6 +16,7 @@ from vlp.metrics.bootstrap import Interval, interval_of_median, intervals_of_rat
 
 Floats = NDArray[np.float64]
 NAME = "retrieval"
+OPTIONS = frozenset({"captions"})
 TIE_RULE = "a wrong candidate that scores exactly as high as the answer ranks before it"
 
 

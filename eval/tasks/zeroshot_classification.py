@@ -21,6 +21,7 @@ from vlp.metrics.classification import Classification, classify
 from vlp.metrics.similarity import similarity
 
 NAME = "zeroshot_classification"
+OPTIONS = frozenset({"classnames", "templates"})
 TIE_RULE = "the true class must score strictly higher than every other one"
 
 

@@ -161,3 +161,11 @@ def add_to_tar(path, members):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def counted(tmp_path):
+    """Two shards of grey pictures that show a number; sidecars are written by the test."""
+    from tests.eval.grey import write_counted  # which has its models from here
+
+    return write_counted(tmp_path)

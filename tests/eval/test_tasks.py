@@ -1,120 +1,31 @@
-"""Counting, the choice among near misses, the gap, captioning, and captions from a sidecar."""
+"""Counting, the choice among near misses, the gap, captions from a sidecar, and the report."""
 
 import json
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-import torch.nn.functional as F
 
 from eval import results
 from eval.datasets import open_dataset
-from eval.encode import write_captions
 from eval.report import write_report
-from eval.run import check, check_model, evaluate, evaluate_tasks
+from eval.run import check, evaluate, evaluate_tasks
 from eval.spec import EvalSpec
-from tests.eval.conftest import ColourEncoder, ConstantEncoder, picture
+from eval.tasks.counting import find_counted
+from tests.eval.conftest import ConstantEncoder, picture
+from tests.eval.grey import (
+    CAPTIONS,
+    QUIET,
+    CountEncoder,
+    Writer,
+    record_of,
+    spec,
+    write_counts,
+    write_negatives,
+    write_sidecar,
+)
 from tests.eval.test_report import Page
-from tests.eval.test_run import Ranks
-from vlp.data.index import caption_sha256, sidecar_path, write_index
-from vlp.data.numbers import NUMBERS, find_numbers
+from vlp.data.index import write_index
 from vlp.data.tar import write_tar
-
-QUIET = {"description": {}, "output": None, "show_progress": False}
-CAPTIONS = [
-    "Two kittens often",
-    "a scene of three red circles",
-    "nothing to count",
-    "TEN blue stars and nine rings",
-    "nine dogs",
-]
-COUNTS = [2, 3, None, 10, 9]
-LEVELS = [20, 30, 150, 100, 90]  # grey level of the picture: ten times what it shows
-
-
-class CountEncoder(ColourEncoder):
-    """Counts: a picture's feature is its grey level, a text's its first number word."""
-
-    def encode_image(self, images):
-        return self.on_circle(images.float().mean((1, 2, 3)) / 10)
-
-    def encode_text(self, texts):
-        spans = [find_numbers(text) for text in texts]
-        return self.on_circle(torch.tensor([float(s[0].count) if s else 15.0 for s in spans]))
-
-    def on_circle(self, numbers):
-        angle = numbers * 0.1
-        return F.normalize(torch.stack([angle.cos(), angle.sin()], 1), dim=-1)
-
-
-class Writer(CountEncoder):
-    """Writes a caption that says how many there are."""
-
-    captions = True
-    asked = ()
-
-    def caption(self, images, *, method="greedy", seed=0):
-        self.asked += ((method, seed),)
-        levels = (images.float().mean((1, 2, 3)) / 10).round().int().tolist()
-        return [f"{NUMBERS[level]} dogs" if level in NUMBERS else "" for level in levels]
-
-
-@pytest.fixture
-def counted(tmp_path):
-    """Two shards of grey pictures; `counts` beside them is written by the test."""
-    root = tmp_path / "counted" / "test"
-    root.mkdir(parents=True)
-    samples = [
-        (f"{n:09d}", {"png": picture((level,) * 3, n), "txt": caption.encode()})
-        for n, (caption, level) in enumerate(zip(CAPTIONS, LEVELS, strict=True))
-    ]
-    for number, part in enumerate((samples[:3], samples[3:])):
-        write_tar(root / f"{number:05d}.tar", part)
-        write_index(root / f"{number:05d}.tar")
-    return root.parent
-
-
-def write_sidecar(root, name, values, captions=CAPTIONS):
-    """A row for every sample whose value is not None."""
-    for shard in sorted((root / "test").glob("*.tar")):
-        own = range(3) if shard.stem == "00000" else range(3, 5)
-        rows = [
-            {
-                "key": f"{n:09d}",
-                "src_sha256": caption_sha256(captions[n].encode()),
-                **values[n],
-            }
-            for n in own
-            if values[n] is not None
-        ]
-        empty = {"key": [], "src_sha256": [], **{k: [] for v in values if v for k in v}}
-        path = sidecar_path(shard, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows) if rows else pa.table(empty), path)
-
-
-def write_counts(root, captions=CAPTIONS):
-    rows = [count and {"count": count, "noun": ""} for count in COUNTS]
-    write_sidecar(root, "counts", rows, captions)
-
-
-def write_negatives(root, kinds=("count", "other")):
-    rows = [
-        {"texts": [text.lower().replace("nine", "four"), "four cats"], "kinds": list(kinds)}
-        for text in CAPTIONS
-    ]
-    rows[2] = None
-    write_sidecar(root, "negatives", rows)
-
-
-def spec(task, data, **options):
-    return EvalSpec(task=task, data=str(data), batch=2, **options)
-
-
-def record_of(encoder, task):
-    return evaluate_tasks(encoder, task, (task.task,), **QUIET)[task.task]
 
 
 def test_counting_by_the_sidecar(counted):
@@ -146,6 +57,8 @@ def test_counting_by_the_records(tmp_path):
         {"count": 0},
         {"count": "7"},
         {"count": 5},
+        {"number": None, "count": 7},
+        {"number": "3", "count": 7},
     ]
     samples = [
         (f"{n}", {"png": picture((70,) * 3), "txt": b"seven rings, three cups", "json": data})
@@ -155,8 +68,20 @@ def test_counting_by_the_records(tmp_path):
     write_index(tmp_path / "00000.tar")
     found = record_of(CountEncoder(), spec("counting", tmp_path))
     assert found["protocol"]["numbers_from"] == "the samples' records"
-    assert (found["n"]["images"], found["n"]["left_out"]) == (2, 3)
-    assert found["metrics"]["count_acc"] == 0.5  # the stand-in reads the first number word
+    assert (found["n"]["images"], found["n"]["left_out"]) == (4, 3)
+    assert found["metrics"]["count_acc"] == 0.75  # the stand-in reads the first number word
+
+
+def test_the_caption_that_tells_the_number_is_the_one_that_is_used(tmp_path):
+    """Another caption of the picture may say the same word of something else."""
+    captions = ["three rings, two cups", "two cups", "two dogs"]
+    record = json.dumps({"captions": captions}).encode()
+    members = {"png": picture((20,) * 3), "txt": captions[0].encode(), "json": record}
+    write_tar(tmp_path / "00000.tar", [("0", members)])
+    write_index(tmp_path / "00000.tar")
+    counted = find_counted(open_dataset(tmp_path), [captions])
+    assert counted.counts == [2]
+    assert counted.texts[0][:2] == ["two cups", "three cups"]
 
 
 def test_constant_model_counts_and_chooses_nothing(counted):
@@ -185,6 +110,28 @@ def test_choice_by_kind(counted):
     assert found["chance"]["choice_all_acc"] == pytest.approx(1 / 3)
     assert found["n"]["ties"] == 3
     assert (found["n"]["images"], found["n"]["texts"], found["n"]["left_out"]) == (4, 12, 1)
+
+
+def test_an_empty_near_miss_is_none(counted):
+    rows = [{"texts": ["", "four"], "kinds": [None, "a"]}] * 4 + [{"texts": [""], "kinds": ["b"]}]
+    write_sidecar(counted, "negatives", rows)
+    found = record_of(CountEncoder(), spec("caption_choice", counted))
+    assert set(found["metrics"]) == {"choice_acc", "choice_all_acc", "choice_acc_a"}
+    assert (found["n"]["images"], found["n"]["left_out"]) == (4, 1)
+
+
+def test_a_sidecar_is_read_once(counted, monkeypatch):
+    write_counts(counted)
+    write_sidecar(counted, "paraphrases", [{"texts": [text]} for text in CAPTIONS])
+    read, asked = pq.read_table, []
+    monkeypatch.setattr(
+        pq, "read_table", lambda path, **how: asked.append(path) or read(path, **how)
+    )
+    names = ("retrieval", "gap", "counting")
+    evaluate_tasks(CountEncoder(), spec("gap", counted, captions="paraphrases"), names, **QUIET)
+    asked = [str(path.relative_to(path.parents[1])) for path in asked if "index" not in str(path)]
+    files = [f"{n}/0000{k}.parquet" for n in ("counts", "paraphrases") for k in (0, 1)]
+    assert sorted(asked) == files
 
 
 def test_kind_of_one_picture_has_no_interval(counted):
@@ -252,10 +199,15 @@ def test_mistakes_about_sidecars(counted, class_folders, benchmark_captions):
     for task in ("gap", "counting", "caption_choice", "captioning"):
         wrong("needs captions.*holds labels", task, class_folders)
     wrong("none of 7 samples.*tells its number, two to ten", "counting", benchmark_captions)
-    for task in ("counting", "caption_choice"):
-        wrong("'rewrites': task c.* is about the captions of", task, captions="rewrites")
     write_negatives(counted, kinds=("one",))
-    wrong("'000000000': expected one kind a text, got 2 texts", "caption_choice")
+    reason = (
+        "negatives/00000.parquet: sample '000000000': expected as many kinds as texts, got 1 and"
+    )
+    wrong(reason, "caption_choice")
+    write_sidecar(counted, "negatives", [{"texts": None, "kinds": ["a"]}] * 5)
+    wrong("sample '000000000': expected a list of texts in `texts`, got None", "caption_choice")
+    write_sidecar(counted, "more", [{"texts": None}] * 5)
+    wrong("more/00000.parquet: sample '000000000': expected a list", "gap", captions="more")
     write_sidecar(counted, "negatives", [{"texts": [], "kinds": []}] * 5)
     wrong("no near miss for any of 5 samples", "caption_choice")
     write_counts(counted)
@@ -269,62 +221,8 @@ def test_mistakes_about_sidecars(counted, class_folders, benchmark_captions):
     for name in ("", "..", "../x", "a/b", "/x"):
         with pytest.raises(ValueError, match="name of a folder in annotations"):
             EvalSpec(task="retrieval", data="x", captions=name)
-    with pytest.raises(ValueError, match="choices are greedy, beam, top_p"):
+    with pytest.raises(ValueError, match="choices are greedy, top_p, beam"):
         EvalSpec(task="captioning", data="x", caption_method="best")
-
-
-def test_captioning(counted, tmp_path):
-    task = spec("captioning", counted, caption_method="beam", seed=3)
-    model = Writer()
-    evaluate(model, task, description={}, output=tmp_path / "out", show_progress=False)
-    (record,), _ = results.read(tmp_path / "out")
-    assert set(record["metrics"]) == {"bleu4", "rouge_l", "cider"}
-    assert set(record["ci95"]) == {"rouge_l", "cider"}
-    assert record["n"]["empty_captions"] == 1
-    assert set(model.asked) == {("beam", 3)}
-    saved = np.load(tmp_path / "out" / "predictions-captioning.npz", allow_pickle=False)
-    assert saved["written"].tolist() == ["two dogs", "three dogs", "", "ten dogs", "nine dogs"]
-    assert saved["caption"].tolist() == CAPTIONS
-    assert record["metrics"]["cider"] == pytest.approx(saved["caption_cider"].mean())
-    # two pairs of words at most, so of four orders of n-grams two count
-    assert saved["caption_cider"].argmax() == 4
-    assert saved["caption_cider"][4] == pytest.approx(5.0)
-
-
-def test_a_model_that_writes_no_captions_is_refused_before_it_encodes(counted):
-    class Mute(Writer):
-        captions = False
-
-        def encode_image(self, images):
-            pytest.fail("encoded")
-
-    for model in (Mute(), CountEncoder()):
-        with pytest.raises(ValueError, match="task captioning needs a model that writes captions"):
-            check_model(model, ["retrieval", "captioning"])
-    with pytest.raises(ValueError, match="and colours does not"):
-        evaluate(Mute(), spec("captioning", counted), **QUIET)
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_ranks_write_the_same_captions(world, counted, monkeypatch):
-    dataset, model, task = open_dataset(counted), Writer(), spec("captioning", counted)
-
-    def write():
-        return write_captions(dataset, model, model.caption, spec=task, show_progress=False)
-
-    alone = write()
-    ranks = Ranks(world)
-    ranks.patch(monkeypatch)
-    assert ranks.run(write) == [alone] * world
-    (counted / "test" / "00000.tar").unlink()
-    for found in ranks.run(lambda: _error(write)):
-        assert "no longer readable: 000000000: " in found
-
-
-def _error(function):
-    with pytest.raises(ValueError, match="readable") as error:
-        function()
-    return str(error.value)
 
 
 TASKS = ("retrieval", "counting", "caption_choice", "gap", "captioning")
@@ -367,5 +265,5 @@ def test_summary_headline_and_report(counted, tmp_path):
 class ConstantWriter(ConstantEncoder):
     captions = True
 
-    def caption(self, images, *, method="greedy", seed=0):
+    def caption(self, images, **how):
         return ["a picture"] * len(images)

@@ -15,7 +15,7 @@ from tests.conftest import TINY
 from vlp.checkpoint import publish, published_state
 from vlp.encoder import Encoder
 from vlp.model import CaptionerConfig, ModelConfig, build_model
-from vlp.model.generate import Generation, generate
+from vlp.model.generate import Generation, _nucleus, generate
 from vlp.model.tokens import build_tokenizer
 from vlp.objectives import Captioning
 from vlp.objectives.base import Facts
@@ -149,6 +149,30 @@ def test_writing(head):
 
 
 @torch.no_grad()
+def test_a_sample_depends_on_its_place_and_not_on_its_batch(head):
+    tokenizer = build_tokenizer(head.description.model_cfg)
+    pixels = inputs(16, rows=1)["pixels"].expand(6, -1, -1, -1)
+
+    def sampled(first, last):
+        how = {"method": "top_p", "seed": 7 + first}
+        return written_ids(head, tokenizer, pixels[first:last], **how)[0]
+
+    whole = sampled(0, 6)
+    assert [*sampled(0, 1), *sampled(1, 3), *sampled(3, 6)] == whole
+    assert len(set(whole)) == 6  # one picture six times: draws of their own
+
+
+def test_samples_are_as_frequent_as_they_are_likely_within_the_nucleus():
+    chances = torch.tensor([0.1, 0.5, 0.05, 0.35])
+    draws = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    scores = chances.log().expand(1000, -1)
+    found = _nucleus(scores, Generation(method="top_p", top_p=0.8), draws).bincount(minlength=4)
+    assert found.tolist() == [0, 588, 0, 412]  # 0.5 and 0.35 hold more than 0.8
+    everything = _nucleus(scores, Generation(method="top_p", top_p=1.0), draws)
+    assert everything.bincount().tolist() == pytest.approx([100, 500, 50, 350], abs=1)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("seed", range(4))
 def test_a_beam_as_wide_as_the_vocabulary_finds_the_likeliest_text(tmp_path, seed):
     torch.manual_seed(seed)
@@ -197,6 +221,8 @@ def test_towers_that_cannot_caption_are_named(tmp_path, tiny_arch):
         build_model(ModelConfig(arch=tiny_arch, captioner=CaptionerConfig(heads=3)))
     with pytest.raises(ValueError, match="choices are greedy, top_p, beam"):
         Generation(method="best")
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        Generation(seed=-1)
 
 
 def test_special_tokens_of_any_tokenizer():

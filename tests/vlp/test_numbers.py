@@ -20,6 +20,10 @@ from vlp.data.numbers import (
         "twos tens foursome sixth network attend weight",
         "twenty-two, Thirty five, NINETY-NINE and a hundred and two",
         "five hundred, ten thousand, two dozen and three-million",
+        "two hundred five people",
+        "five thousand two hundred and six cars",
+        "six million two dogs",
+        "Two-Hundred-and-Five, a hundred-and-ten and two dozen-five",
         "2 or 3",
         "ſix and fıve",  # letters that are s and i when case is ignored
         "éten tené ten_",
@@ -40,7 +44,8 @@ def test_words_at_boundaries():
         "nine",
     ]
     assert [span.count for span in find_numbers(text)] == [2, 10, 3, 5, 7, 9]
-    assert [span.count for span in find_numbers("two three hundred four")] == [2, 4]
+    assert [span.count for span in find_numbers("two three hundred four")] == [2]
+    assert [span.count for span in find_numbers("two hundred men and five dogs")] == [5]
 
 
 def test_case_is_kept():

@@ -16,7 +16,7 @@ from vlp.data.index import sidecar_path
 from vlp.data.loader import PairDataset, Pipeline
 from vlp.data.order import BatchOrder
 from vlp.data.sidecars import Annotations, Count, stored_width
-from vlp.data.source import Source, SourceConfig
+from vlp.data.source import Source, SourceConfig, UnusableSampleError
 from vlp.data.texts import Drawn, TextConfig, TextDraw, dense, pack, unpack
 from vlp.data.transforms import Augment, TrainTransform
 from vlp.signals import COUNTER, HARD, MORE, NUMBER
@@ -267,6 +267,50 @@ def test_stored_teachers_are_of_the_drawn_caption(folder):
         assert (float(text[1]) == 1.0) == (tuple(tokens.tolist()) in second)
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("rewrites", {"texts": None}, "expected a list of texts in `texts`, got None"),
+        ("negatives", {"texts": ["a b", "c"], "kinds": ["x"]}, "as many kinds as texts, got 1 and"),
+        ("negatives", {"texts": ["a b"], "kinds": None}, "a list of texts in `kinds`, got None"),
+        ("negatives", {"texts": ["a b"], "kinds": [None]}, "every place of `kinds`, got null"),
+        ("counts", {"count": 2.5, "noun": "dogs"}, "a whole number in `count`, got 2.5"),
+        ("neighbours", {"shards": ["0"], "keys": []}, "as many shards as keys, got 1 and 0"),
+        ("teacher", {"image": [1.0], "text": [[1.0], []]}, "lists of them in `text`"),
+        ("teacher", {"image": [1.0, 2.0], "text": [[1.0]]}, r"got \(2,\) and \(1, 1\)"),
+    ],
+)
+def test_a_broken_row_makes_its_sample_unusable(folder, name, row, reason):
+    good = {
+        "rewrites": {"texts": ["a rewrite"]},
+        "negatives": {"texts": ["a b"], "kinds": ["x"]},
+        "counts": {"count": 2.0, "noun": "dogs"},
+        "neighbours": {"shards": ["00000"], "keys": ["000000000"]},
+        "teacher": {"image": [1.0], "text": [[1.0], [2.0]]},
+    }[name]
+    write(folder, name, lambda key: row if key == "000000002" else good)
+    data = dataset(folder, name)
+    with pytest.raises(UnusableSampleError, match=reason) as error:
+        data.sources[0].read(0, 2)
+    assert f"annotations/{name}/00000.parquet: sample '000000002'" in str(error.value)
+    problems = data[0]["problems"]
+    assert len(problems) == 1
+    assert "sample '000000002'" in problems[0].reason
+
+
+def test_empty_texts_are_dropped_and_a_null_count_counts_nothing(folder):
+    negatives = {"texts": ["", "a b", None, " "], "kinds": ["x", "y", None, "z"]}
+    write(folder, "negatives", lambda key: negatives)
+    write(folder, "rewrites", lambda key: {"texts": ["", None, "a b"]})
+    write(folder, "counts", lambda key: {"count": 3 if key == "000000001" else None, "noun": None})
+    made = source(folder, "negatives", "rewrites", "counts")
+    found = made.read(0, 0).annotations
+    assert found.negatives == [("y", "a b")]
+    assert found.rewrites == [("rewrites", "a b")]
+    assert found.count is None
+    assert made.read(0, 1).annotations.count == Count(3, "", None)
+
+
 def test_bad_sidecars_are_named(folder):
     with pytest.raises(ValueError, match=r"sidecar 'rewrits': choices are rewrites, negatives"):
         SourceConfig(shards="x", sidecars=["rewrits"])
@@ -275,7 +319,10 @@ def test_bad_sidecars_are_named(folder):
     with pytest.raises(FileNotFoundError, match=r"data.sources.s.sidecars: .*counts.*is missing"):
         source(folder, "counts")
     write(folder, "counts", lambda key: {"count": 3})
-    with pytest.raises(ValueError, match=r"lacks the columns \['noun'\]"):
+    with pytest.raises(ValueError, match=r"sidecars: .*00000.parquet lacks noun; expected"):
+        source(folder, "counts")
+    sidecar_path(source(folder).shards[0], "counts").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"sidecars: .*counts/00000.parquet cannot be read"):
         source(folder, "counts")
     schema = {"key": pa.string(), "src_sha256": pa.string(), "count": pa.int32()}
     empty = pa.table({k: pa.array([], t) for k, t in {**schema, "noun": pa.string()}.items()})

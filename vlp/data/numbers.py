@@ -1,8 +1,8 @@
 """Number words from two to ten in a text: found, told apart, replaced.
 
 A word is found at word boundaries, whatever its case, so "kitten", "height" or "sixty" hold none; a
-word that is part of a larger number ("twenty-two", "five hundred") does not mean its own value and
-is passed over.
+word that is part of a larger number ("twenty-two", "five hundred and six") does not mean its own
+value and is passed over.
 """
 
 import re
@@ -37,10 +37,12 @@ def _one_of(words: tuple[str, ...]) -> str:
     return "|".join(map(_any_case, words))
 
 
+# what follows is looked at and not taken: in "two hundred five" it also stands before the next word
 _NUMBER = re.compile(
-    rf"\b(?P<before>(?:{_one_of(_TENS)})[-\s]|(?:{_one_of(_SCALES)})\s(?:{_any_case('and')}\s)?)?"
+    rf"\b(?P<before>(?:{_one_of(_TENS)})[-\s]"
+    rf"|(?:{_one_of(_SCALES)})[-\s](?:{_any_case('and')}[-\s])?)?"
     rf"(?P<word>{_one_of(tuple(_VALUES))})\b"
-    rf"(?P<after>[-\s](?:{_one_of(_SCALES)})\b)?"
+    rf"(?=(?P<after>[-\s](?:{_one_of(_SCALES)})\b)?)"
 )
 
 

@@ -154,7 +154,8 @@ class Source:
         """The members of one sample.
 
         Raises:
-            UnusableSampleError: the shard ends before the sample does.
+            UnusableSampleError: the shard ends before the sample does, or a sidecar's row of it is
+                not what it has to be.
             OSError: the shard cannot be read.
         """
         return self._opened(shard).read(row)
@@ -201,7 +202,10 @@ class _OpenShard:
             for extension, member in members.items()
         }
         key = self.index.key(row)
-        annotations = self.sidecars.of(key, self.index.src_sha256(row))
+        try:
+            annotations = self.sidecars.of(key, self.index.src_sha256(row))
+        except ValueError as error:
+            raise UnusableSampleError(str(error)) from None
         return RawSample(self.index.shard, key, parts, annotations)
 
 

@@ -6,6 +6,7 @@ open_clip's, which keep no cache.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,7 +27,7 @@ class Generation:
     length_penalty: float = 1.0  # beams are compared by log p / length ** penalty
     top_p: float = 0.9  # sampled from the likeliest tokens that hold this much of the probability
     temperature: float = 1.0  # of sampling
-    seed: int = 0  # of sampling
+    seed: int = 0  # of sampling the first picture; each one after it has the next number
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -39,6 +40,8 @@ class Generation:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
         if self.max_length is not None and self.max_length < 1:
             raise ValueError(f"max_length must be at least 1, got {self.max_length}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
 
 
 @torch.inference_mode()
@@ -46,6 +49,9 @@ def generate(
     model: DualEncoder, tokenizer: Tokenizer, pixels: Tensor, how: Generation
 ) -> list[str]:
     """One caption a picture.
+
+    Samples are drawn for each picture apart: picture i of a call with the seed s is written as the
+    first of a call with the seed s + i, so a set is written alike however it is cut into batches.
 
     Args:
         model: with a captioning decoder, in evaluation mode.
@@ -93,10 +99,10 @@ class _Writer:
         rows = len(self.image)
         text = self._begin(rows)
         done = torch.zeros(rows, dtype=torch.bool, device=text.device)
-        random = torch.Generator().manual_seed(how.seed)
-        for _ in range(self.steps):
+        draws = None if how.method == "greedy" else _draws(how.seed, rows, self.steps)
+        for step in range(self.steps):
             scores = self._next(text, self.image)
-            token = scores.argmax(1) if how.method == "greedy" else _nucleus(scores, how, random)
+            token = scores.argmax(1) if draws is None else _nucleus(scores, how, draws[:, step])
             token = token.masked_fill(done, self.pad)
             text = torch.cat([text, token[:, None]], dim=1)
             done = done | (token == self.end)
@@ -143,11 +149,21 @@ class _Writer:
         return F.log_softmax(scores, dim=-1)
 
 
-def _nucleus(scores: Tensor, how: Generation, random: torch.Generator) -> Tensor:
-    """One token a row from the smallest set with probability `top_p`, [B]."""
-    chances, order = F.softmax(scores / how.temperature, dim=-1).sort(dim=-1, descending=True)
+def _draws(seed: int, rows: int, steps: int) -> Tensor:
+    """[B, steps] in [0, 1), each row from a generator of its own."""
+    own = (np.random.Generator(np.random.Philox(seed + row)) for row in range(rows))
+    return torch.from_numpy(np.stack([generator.random(steps) for generator in own]))
+
+
+def _nucleus(scores: Tensor, how: Generation, draw: Tensor) -> Tensor:
+    """One token a row from the smallest set with probability `top_p`, by a draw in [0, 1) [B]."""
+    chances, order = F.softmax(scores / how.temperature, dim=-1).sort(
+        dim=-1, descending=True, stable=True
+    )
     before = chances.cumsum(-1) - chances
-    kept = chances.masked_fill(before >= how.top_p, 0.0)
-    # drawn on the CPU: the same on any device
-    drawn = torch.multinomial(kept.cpu(), 1, generator=random).to(order.device)
-    return order.gather(1, drawn).squeeze(1)
+    # chosen on the CPU, in numbers that every device has
+    kept = chances.masked_fill(before >= how.top_p, 0.0).cpu().double()
+    total = kept.cumsum(-1)  # [B, V]
+    passed = (total <= draw[:, None] * total[:, -1:]).sum(-1)
+    place = passed.minimum((kept > 0).sum(-1) - 1)  # rounding may pass the last of them
+    return order.gather(1, place[:, None].to(order.device)).squeeze(1)
