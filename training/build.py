@@ -21,7 +21,7 @@ from eval.tasks import TASKS
 from training.config import TrainConfig
 from training.optim import build_optimizer
 from training.shard import shard
-from training.signals import DataNeeds, data_needs, needed
+from training.signals import DataNeeds, check_hard_kinds, data_needs, needed
 from training.state import Checkpoints
 from training.step import TrainStep
 from training.teachers import build_teacher, width_of
@@ -36,6 +36,7 @@ from vlp.dist import active, rank, world_size
 from vlp.model import DualEncoder, build_model
 from vlp.model.tokens import Tokenizer, build_tokenizer
 from vlp.objectives.base import Facts
+from vlp.signals import HARD
 from vlp.sources import Gather
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ def build_dataset(
 ) -> PairDataset:
     """The rank's slices of the global batches."""
     sources = {name: Source(name, source) for name, source in config.data.sources.items()}
+    if HARD in needs.kinds:
+        check_hard_kinds(config.data.texts.hard_kinds, sources)
     order = BatchOrder(
         {name: source.lengths for name, source in sources.items()},
         {name: source.config.weight for name, source in sources.items()},

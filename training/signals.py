@@ -1,13 +1,21 @@
 """What a run's data and teachers provide, and what its objectives need of them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.config import TrainConfig
 from vlp.data.loader import DataConfig
-from vlp.data.sidecars import COUNTS, NEGATIVES, NEIGHBOURS, REWRITES, TEACHER, kind_of
-from vlp.data.source import SourceConfig
+from vlp.data.sidecars import (
+    COUNTS,
+    NEGATIVES,
+    NEIGHBOURS,
+    REWRITES,
+    TEACHER,
+    kind_of,
+    kinds_not_there,
+)
+from vlp.data.source import Source, SourceConfig
 from vlp.data.texts import ORIGINAL
 from vlp.objectives import Objective
 from vlp.signals import COUNTER, HARD, MORE, NUMBER, TEXT_SIGNALS
@@ -67,6 +75,23 @@ def data_needs(config: TrainConfig) -> DataNeeds:
     )
     _warn_of_idle(sources, found, hard_images=config.data.hard_images)
     return found
+
+
+def check_hard_kinds(kinds: Sequence[str], sources: Mapping[str, Source]) -> None:
+    """Refuse a kind of hard captions that is nowhere: nothing would be drawn of it.
+
+    Raises:
+        ValueError: it names the kind.
+    """
+    left = set(kinds)
+    for source in sources.values():
+        for name in source.config.sidecars:
+            if kind_of(name) == NEGATIVES and left:
+                left &= kinds_not_there(sorted(left), name, source.shards)
+    if left:
+        raise ValueError(
+            f"data.texts.hard_kinds: no negatives sidecar has a text of kind {sorted(left)[0]!r}"
+        )
 
 
 def needed(objectives: Mapping[str, Objective]) -> frozenset[str]:

@@ -101,7 +101,7 @@ class Encoder:
             max_length: tokens without start and end; default the context length.
             beams: for "beam".
             top_p: for "top_p", the probability that the sampled tokens hold together.
-            seed: for "top_p".
+            seed: for "top_p", 0 or more; picture i draws with seed + i.
 
         Raises:
             ValueError: the model has no captioning decoder, or an option has no usable value.

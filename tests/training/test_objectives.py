@@ -143,9 +143,14 @@ def test_data_that_no_objective_reads_are_refused_or_named(trained, annotated, c
     status, said = trained(data=data(annotated, hard_images=True), **QUICK)
     assert status == 2
     assert "data.sources.tiny.sidecars: [neighbours]" in said.err
+    kinds = {"texts": {"hard_kinds": ["colour", "colur"]}}
+    hard = mixture(x=("InfoNCE", {"hard_captions": True}))
+    status, said = trained(data=data(annotated, "negatives", **kinds), objectives=hard, **QUICK)
+    assert status == 2
+    assert "hard_kinds: no negatives sidecar has a text of kind 'colur'" in said.err
     status, said = trained(data=data(annotated, "negatives"), **QUICK)
     assert status == 0
-    assert "data.sources.tiny.sidecars: no objective reads negatives" in caplog.text
+    assert "data.sources.tiny.sidecars: nothing reads negatives" in caplog.text
 
 
 def test_a_teacher_of_another_width_is_refused_where_features_are_compared(trained, annotated):

@@ -330,3 +330,19 @@ def test_bad_sidecars_are_named(folder):
         pq.write_table(empty, sidecar_path(shard, "counts"))
     with pytest.raises(ValueError, match="counts has no row for any sample of 2 shards"):
         source(folder, "counts")
+
+
+def test_several_negatives_add_up_and_a_stale_count_is_missing(folder):
+    write(folder, "negatives-a", lambda key: {"texts": ["one"], "kinds": ["x"]})
+    write(folder, "negatives-b", lambda key: {"texts": ["two"], "kinds": ["y"]})
+    write(folder, "counts", lambda key: {"count": 2, "noun": ""} if key.endswith("1") else None)
+    path = sidecar_path(source(folder).shards[0], "counts")
+    stale = [{**row, "src_sha256": "of another"} for row in pq.read_table(path).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(stale), path)
+    made = source(folder, "negatives-a", "negatives-b", "counts")
+    found = [made.read(0, row).annotations for row in range(5)]
+    assert all(a.negatives == [("x", "one"), ("y", "two")] for a in found)
+    assert [a.missing for a in found] == [(), ("counts",), (), (), ()]
+    assert made.read(1, 1).annotations.count == Count(2, "", None)
+    with pytest.raises(ValueError, match="of counts there can be one"):
+        SourceConfig(shards="x", sidecars=["counts", "counts-b"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vlp.data.index import sidecar_path
@@ -72,6 +73,17 @@ def check_sidecar(key: str, name: str, shards: Sequence[str]) -> None:
         rows += pq.read_metadata(path).num_rows
     if not rows:
         raise ValueError(f"{key}: {name} has no row for any sample of {len(shards)} shards")
+
+
+def kinds_not_there(wanted: Sequence[str], name: str, shards: Sequence[str]) -> set[str]:
+    """Which kinds of near misses no row of a negatives sidecar has."""
+    left = set(wanted)
+    for shard in shards:
+        if not left:
+            break
+        column = pq.read_table(sidecar_path(shard, name), columns=["kinds"])["kinds"]
+        left -= set(pc.list_flatten(column).unique().to_pylist())
+    return left
 
 
 def stored_width(name: str, shards: Sequence[str]) -> int:
@@ -195,18 +207,20 @@ class Sidecars:
             ValueError: a row of it is not what its sidecar has to hold.
         """
         rewrites: list[tuple[str, str]] = []
-        found: dict[str, Any] = {"rewrites": rewrites, "teachers": {}}
+        negatives: list[tuple[str, str]] = []
+        found: dict[str, Any] = {"rewrites": rewrites, "negatives": negatives, "teachers": {}}
         missing = []
         for name, table in self._tables.items():
             kind, row = kind_of(name), table.row(key, src_sha256)
             if row is None:
-                if kind != COUNTS:  # most samples count nothing
+                # most samples count nothing, and have no row at all
+                if kind != COUNTS or table.is_stale(key, src_sha256):
                     missing.append(name)
                 continue
             if kind == REWRITES:
                 rewrites += [(name, text) for text in row.texts()]
             elif kind == NEGATIVES:
-                found["negatives"] = row.negatives()
+                negatives += row.negatives()
             elif kind == COUNTS:
                 found["count"] = row.count()
             elif kind == NEIGHBOURS:

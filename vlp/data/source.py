@@ -14,6 +14,7 @@ from braceexpand import braceexpand
 
 from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex, shard_length, sidecar_path
 from vlp.data.sidecars import (
+    COUNTS,
     NEIGHBOURS,
     REWRITES,
     TEACHER,
@@ -42,6 +43,10 @@ class SourceConfig:
     def __post_init__(self) -> None:
         for name in self.sidecars:
             kind_of(name)
+        for kind in (COUNTS, NEIGHBOURS):
+            several = [name for name in self.sidecars if kind_of(name) == kind]
+            if len(several) > 1:
+                raise ValueError(f"sidecars {several}: of {kind} there can be one")
         if {TEACHER, REWRITES} <= set(map(kind_of, self.sidecars)):
             raise ValueError(
                 f"sidecars {self.sidecars}: {TEACHER} holds embeddings of the original captions "
