@@ -32,12 +32,14 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -50,6 +52,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from open_clip.loss import ClipLoss
 
 from vlp.ops import contrastive_loss, sharded_contrastive_loss
+from vlp.sources import gather
 from vlp.sources.gather import gather_with_gradient
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -125,24 +128,49 @@ def measure(name: str, setting: Setting) -> dict[str, float]:
     }
 
 
-def count_sent(sent: list[float]) -> None:
-    """Have torch.distributed add up the bytes that this rank sends."""
+@contextmanager
+def counting() -> Iterator[dict[str, float]]:
+    """What this rank sends meanwhile, in bytes by the kind of collective."""
     ranks, rank = dist.get_world_size(), dist.get_rank()
+    sent: dict[str, float] = {}
 
-    def rule(name: str, of: Callable[..., float]) -> None:
-        call = getattr(dist, name)
+    def gathered(out: Any, own: Tensor, *_: Any) -> float:  # noqa: ANN401 (any collective's)
+        return (ranks - 1) * own.nbytes
 
-        def counted(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (any collective's)
-            sent.append(of(*args))
+    def scattered(own: Tensor, whole: Tensor, *_: Any) -> float:  # noqa: ANN401
+        return (ranks - 1) / ranks * whole.nbytes
+
+    def reduced(whole: Tensor, *_: Any) -> float:  # noqa: ANN401
+        return 2 * (ranks - 1) / ranks * whole.nbytes
+
+    def dealt(own: Tensor, parts: Any, source: int, *_: Any) -> float:  # noqa: ANN401
+        return (source == rank) * (ranks - 1) * own.nbytes
+
+    def counted(kind: str, rule: Callable[..., float], call: Callable[..., Any]) -> Any:  # noqa: ANN401
+        def both(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            sent[kind] = sent.get(kind, 0.0) + rule(*args)
             return call(*args, **kwargs)
 
-        setattr(dist, name, counted)
+        return both
 
-    rule("all_gather", lambda out, own: (ranks - 1) * own.nbytes)
-    rule("all_gather_into_tensor", lambda out, own: (ranks - 1) * own.nbytes)
-    rule("reduce_scatter_tensor", lambda own, whole: (ranks - 1) / ranks * whole.nbytes)
-    rule("all_reduce", lambda whole, *_: 2 * (ranks - 1) / ranks * whole.nbytes)
-    rule("scatter", lambda own, parts, source: (source == rank) * (ranks - 1) * own.nbytes)
+    # gather keeps the functions that it found when it was imported: torch's names are not asked
+    places = [
+        (gather, "_all_gather", "all_gather", gathered),
+        (gather, "_reduce_scatter", "reduce_scatter", scattered),
+        (dist, "all_gather", "all_gather", gathered),
+        (dist, "all_gather_into_tensor", "all_gather", gathered),
+        (dist, "all_gather_single", "all_gather", gathered),
+        (dist, "reduce_scatter_tensor", "reduce_scatter", scattered),
+        (dist, "reduce_scatter_single", "reduce_scatter", scattered),
+        (dist, "all_reduce", "all_reduce", reduced),
+        (dist, "scatter", "scatter", dealt),
+    ]
+    with ExitStack() as stack:
+        for module, name, kind, rule in places:
+            if module is gather or hasattr(dist, name):  # torch before 2.14 has no *_single
+                call = counted(kind, rule, getattr(module, name))
+                stack.enter_context(mock.patch.object(module, name, call))
+        yield sent
 
 
 def sharded(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
@@ -150,17 +178,34 @@ def sharded(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
     return sharded_contrastive_loss(image, gather_with_gradient(text), scale, targets)
 
 
+# Collectives of each loss, on gloo: one that is not seen is one that is not counted.
+KINDS = {
+    "ours": {"all_gather", "reduce_scatter", "all_reduce"},
+    "open_clip": {"all_gather", "scatter"},
+}
+
+
+def sent_by(name: str, setting: Setting) -> dict[str, float]:
+    """Bytes by collective of one loss, forward and backward, on this rank of a group."""
+    place = {"rank": dist.get_rank(), "world_size": dist.get_world_size()}
+    peer = ClipLoss(local_loss=True, gather_with_grad=True, **place)
+    loss: Loss = sharded if name == "ours" else peer
+    with counting() as sent:
+        seconds(loss, leaves(setting, setting.batch // dist.get_world_size()))
+    if sent.keys() != KINDS[name]:
+        raise RuntimeError(
+            f"{name} sends by {sorted(KINDS[name])}, but {sorted(sent)} were counted"
+        )
+    return sent
+
+
 def bytes_sent(name: str, setting: Setting, rank: int, port: int) -> float:
-    """Of one loss, forward and backward, on this rank; to be run in a fresh process."""
+    """Of one loss on this rank; to be run in a fresh process."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=RANKS)
-    sent: list[float] = []
-    count_sent(sent)
-    peer = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=RANKS)
-    loss: Loss = sharded if name == "ours" else peer
-    seconds(loss, leaves(setting, setting.batch // RANKS))
+    sent = sent_by(name, setting)
     dist.destroy_process_group()
-    return sum(sent)
+    return sum(sent.values())
 
 
 def fresh(workers: int) -> ProcessPoolExecutor:

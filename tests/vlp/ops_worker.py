@@ -15,7 +15,10 @@ from vlp.ops import sharded_contrastive_loss, sigmoid_loss, tiles
 from vlp.sources.gather import gather_with_gradient
 
 ROWS, WIDTH = 12, 5
-CASES = ("contrastive", "smoothed", "sigmoid", "locked image", "sigmoid locked text")
+CASES = (
+    *("contrastive", "smoothed", "sigmoid", "locked image", "sigmoid locked text"),
+    "separated",  # logits near 100 that leave a loss of 1e-3
+)
 
 
 def draw(rows, generator):
@@ -44,7 +47,13 @@ def features(given, case, rows=slice(None)):
     text = F.normalize(texts[rows] @ given["text"], dim=1)
     if case == "locked image":
         image = image.detach()
+    if case == "separated":
+        text = F.normalize(8 * image.detach() + text, dim=1)
     return image, text.detach() if case == "sigmoid locked text" else text
+
+
+def scale_of(given, case):
+    return given["scale"] * (15 if case == "separated" else 1)
 
 
 def loss_of(case, given):
@@ -56,7 +65,8 @@ def loss_of(case, given):
     targets = torch.arange(rows) + rank() * rows
     smoothing = 0.1 if case == "smoothed" else 0.0
     return sharded_contrastive_loss(
-        image, gather_with_gradient(text), given["scale"], targets, label_smoothing=smoothing
+        *(image, gather_with_gradient(text), scale_of(given, case), targets),
+        label_smoothing=smoothing,
     )
 
 
@@ -95,6 +105,20 @@ def refusals():
     return said
 
 
+def sent():
+    """Bytes that this rank sends for each loss, by the benchmark's count, and what it refuses."""
+    from benchmarks import loss  # here, as it sets how threads wait
+
+    setting = loss.Setting(batch=64 * world_size(), width=WIDTH, threads=1, scale=10.0)
+    found = {name: loss.sent_by(name, setting) for name in loss.KINDS}
+    loss.sharded = loss.contrastive_loss  # sends nothing
+    try:
+        loss.sent_by("ours", setting)
+    except RuntimeError as error:
+        return found, str(error)
+    return found, ""
+
+
 def main(path):
     dist.init_process_group("gloo")
     tiles.CPU_TILE = 3
@@ -106,9 +130,9 @@ def main(path):
     }
     again = run("contrastive", torch.float32)
     same = all(torch.equal(a, found["contrastive", "torch.float32"][k]) for k, a in again.items())
-    said = refusals() if active() else []
+    others = {"said": refusals(), "sent": sent()} if active() else {}
     if rank() == 0:
-        torch.save({"found": found, "same": same, "said": said}, path)
+        torch.save({"found": found, "same": same, **others}, path)
     dist.destroy_process_group()
 
 

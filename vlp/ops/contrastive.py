@@ -1,15 +1,19 @@
 """Symmetric InfoNCE from tiles: memory grows with the features, not with the matrix of logits.
 
 L = ½ [CE(s·XYᵀ, diagonal) + CE(s·YXᵀ, diagonal)] (Radford et al. 2021, arXiv 2103.00020, fig. 3).
-Both directions are the one matrix Z = s·XYᵀ, read by rows and by columns. Forward keeps the
-log-sum-exps of its rows and columns; backward makes each tile again and uses
+Both directions are the one matrix Z = s·XYᵀ, read by rows and by columns. Forward keeps what
+normalises its rows and columns; backward makes each tile again and uses
 
     ∂L/∂z_ij = [p_row + p_col - 2(1-ε)·[i matches j] - 2ε/G] / 2B,   ε the label smoothing,
 
 so the work is 8·B·G·D operations (forward 2, backward 2 + 2 + 2) and the memory O((B + G)·D). Tiles
 for contrastive losses: Cheng et al. 2024 (Inf-CL, arXiv 2410.17243), whose two directions are two
 passes. Over ranks a rank owns the rows of its images: the texts alone have to be gathered, and
-columns are normalised by all-reduces of G numbers.
+columns are normalised by all-reduces of 3·G numbers in all.
+
+A row's cross-entropy is log(1 + exp(m)), and 1 - p of its match sigmoid(m), m the log-sum-exp of
+its wrong logits less the right one: however small, both have the relative precision of a logit, and
+a match never meets itself in a tile, where it is rounded otherwise.
 """
 
 from typing import Any
@@ -20,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vlp.dist import active, world_size
-from vlp.ops.tiles import Normalisers, Pairs, Tiles, choose_tiles, spans
+from vlp.ops.tiles import Normalisers, Pairs, Sums, Tiles, choose_tiles, dot, softplus, spans
 
 
 def contrastive_loss(
@@ -38,7 +42,7 @@ def contrastive_loss(
         [], float32, or float64 for float64 features.
 
     Raises:
-        ValueError: shapes that do not fit, or a smoothing out of range.
+        ValueError: shapes or devices that do not fit, or a smoothing out of range.
     """
     _check(image, text, scale, label_smoothing)
     if image.shape != text.shape:
@@ -65,7 +69,8 @@ def sharded_contrastive_loss(
         image: [B, D], the rank's own images; any float dtype.
         all_text: [G, D], the texts of all ranks in rank order, gathered with gradient.
         scale: [], the factor of the logits; it gets a gradient.
-        targets: [B], the row of `all_text` that matches each image: arange(B) + rank·B.
+        targets: [B], int64 or int32, the row of `all_text` that matches each image, no two the
+            same: arange(B) + rank·B.
         label_smoothing: share of the target spread evenly over the G candidates, in [0, 1).
 
     Returns:
@@ -73,14 +78,17 @@ def sharded_contrastive_loss(
         float64 for float64 features.
 
     Raises:
-        ValueError: shapes that do not fit, G other than B·ranks, or a smoothing out of range.
+        ValueError: shapes, dtypes or devices that do not fit, G other than B·ranks, or a smoothing
+            out of range.
     """
     _check(image, all_text, scale, label_smoothing)
-    if targets.shape != image.shape[:1] or targets.is_floating_point():
+    # bytes would end at 255, and as an index they are read as a mask, like bools
+    if targets.shape != image.shape[:1] or targets.dtype not in (torch.int64, torch.int32):
         raise ValueError(
-            f"targets must be {len(image)} whole numbers, one a row of image, "
+            f"targets must be {len(image)} numbers of int64 or int32, one a row of image, "
             f"got {list(targets.shape)} of {targets.dtype}"
         )
+    _check_device("targets", targets, image)
     if len(all_text) != len(image) * world_size():
         raise ValueError(
             f"all_text has {len(all_text)} rows, but {len(image)} rows of image on each of "
@@ -91,12 +99,12 @@ def sharded_contrastive_loss(
 
 
 def _check(image: Tensor, text: Tensor, scale: Tensor, label_smoothing: float) -> None:
-    check_features(image, text, scale)
+    check_features(image, text, scale=scale)
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
 
 
-def check_features(image: Tensor, text: Tensor, *scalars: Tensor) -> None:
+def check_features(image: Tensor, text: Tensor, **scalars: Tensor) -> None:
     """Refuse what is no pair of non-empty float matrices of one width and device, with scalars."""
     for name, features in (("image", image), ("text", text)):
         if features.dim() != 2 or 0 in features.shape or not features.is_floating_point():
@@ -109,9 +117,15 @@ def check_features(image: Tensor, text: Tensor, *scalars: Tensor) -> None:
             f"image is {list(image.shape)} on {image.device} but "
             f"text is {list(text.shape)} on {text.device}"
         )
-    for scalar in scalars:
+    for name, scalar in scalars.items():
         if scalar.dim() != 0:
-            raise ValueError(f"scale and bias must have no dimensions, got {list(scalar.shape)}")
+            raise ValueError(f"{name} must have no dimensions, got {list(scalar.shape)}")
+        _check_device(name, scalar, image)
+
+
+def _check_device(name: str, tensor: Tensor, image: Tensor) -> None:
+    if tensor.device != image.device:
+        raise ValueError(f"{name} is on {tensor.device} but image is on {image.device}")
 
 
 def _apply(
@@ -123,7 +137,9 @@ def _apply(
     *,
     distributed: bool,
 ) -> Tensor:
-    loss: Tensor = _Contrastive.apply(image, text, scale, targets, label_smoothing, distributed)
+    loss: Tensor = _Contrastive.apply(
+        image, text, scale, targets.long(), label_smoothing, distributed
+    )
     return loss
 
 
@@ -134,11 +150,20 @@ class _Contrastive(torch.autograd.Function):
         tiles = choose_tiles(image, text)
         pairs = Pairs(image, text, scale.to(tiles.dtype))
         with full_precision(image):
-            rows, columns = _log_sum_exps(pairs, tiles)
+            matches = _matches(pairs, targets)
+            rows, columns = _wrong(pairs, targets, tiles)
+            # the matches of all columns: other ranks' images have most
+            all_matches = matches.new_zeros(len(text)).scatter_(0, targets, matches)
             if distributed:
-                columns = _over_ranks(columns)
-            normalisers = Normalisers(rows, columns, targets)
-            loss = _value(pairs, normalisers, smoothing, distributed)
+                columns, all_matches = _over_ranks(columns, all_matches)
+            of_rows, row_margins = _normalise(rows, matches)
+            of_columns, margins = _normalise(columns, all_matches)
+            column_margins = margins[targets]
+            matched = 2 * smoothing - (row_margins.sigmoid() + column_margins.sigmoid())
+            normalisers = Normalisers(*of_rows, *of_columns, targets, matched)
+            loss = 0.5 * (softplus(row_margins).mean() + softplus(column_margins).mean())
+            if smoothing > 0:
+                loss += smoothing * (matches.mean() - _mean_logit(pairs, targets, distributed))
         ctx.save_for_backward(image, text, scale, *normalisers)
         ctx.smoothing = smoothing
         return loss
@@ -184,7 +209,7 @@ def feature_gradients(
     else:
         assert texts is not None
         own, partner = pairs.text, texts
-    scale = torch.dot(own.to(partner.dtype).flatten(), partner.flatten()) * factor
+    scale = dot(own, partner) * factor
     features = (
         None if total is None else total.mul_(factor * pairs.scale).to(like.dtype)
         for total, like in ((images, pairs.image), (texts, pairs.text))
@@ -193,48 +218,56 @@ def feature_gradients(
     return image_gradient, text_gradient, scale
 
 
-def _log_sum_exps(pairs: Pairs, tiles: Tiles) -> tuple[Tensor, Tensor]:
-    """Of the rows, [B], and the columns, [G], of this rank's part of the matrix."""
-    lowest = float("-inf")
-    rows = pairs.image.new_full((len(pairs.image),), lowest, dtype=tiles.dtype)
-    columns = pairs.text.new_full((len(pairs.text),), lowest, dtype=tiles.dtype)
-    for i in spans(len(rows), tiles.size):
-        for j in spans(len(columns), tiles.size):
-            of_rows, of_columns = tiles.log_sum_exps(pairs.block(i, j))
-            rows[i] = torch.logaddexp(rows[i], of_rows)
-            columns[j] = torch.logaddexp(columns[j], of_columns)
+def _matches(pairs: Pairs, targets: Tensor) -> Tensor:
+    """The logits of the matches, [B]."""
+    found = pairs.scale.new_empty(len(targets))
+    for i in spans(len(found), 1024):
+        found[i] = (pairs.image[i].to(found.dtype) * pairs.text[targets[i]]).sum(1)
+    return found.mul_(pairs.scale)
+
+
+def _wrong(pairs: Pairs, targets: Tensor, tiles: Tiles) -> tuple[Sums, Sums]:
+    """Of the rows and the columns of this rank's part of the matrix, without the matches."""
+    rows, columns = Sums.none(pairs.image, tiles.dtype), Sums.none(pairs.text, tiles.dtype)
+    for i in spans(len(pairs.image), tiles.size):
+        for j in spans(len(pairs.text), tiles.size):
+            of_rows, of_columns = tiles.sums(pairs.block(i, j), targets[i] - j.start)
+            rows.add(i, of_rows)
+            columns.add(j, of_columns)
     return rows, columns
 
 
-def _over_ranks(columns: Tensor) -> Tensor:
-    """Log-sum-exp over the ranks' rows of each column, [G]."""
-    highest = columns.clone()
+def _over_ranks(columns: Sums, matches: Tensor) -> tuple[Sums, Tensor]:
+    """Columns over the rows of all ranks, and their matches: 0 each on all ranks but one, [G]."""
+    highest = columns.highest.clone()
     dist.all_reduce(highest, dist.ReduceOp.MAX)
-    total = (columns - highest).exp_()
-    dist.all_reduce(total)
-    return highest + total.log_()
+    joined = torch.stack([columns.total * (columns.highest - highest).exp_(), matches])
+    dist.all_reduce(joined)
+    return Sums(highest, joined[0]), joined[1]
 
 
-def _value(pairs: Pairs, normalisers: Normalisers, smoothing: float, distributed: bool) -> Tensor:
-    rows, columns, targets = normalisers
-    dtype = rows.dtype
-    matches = torch.zeros_like(pairs.scale)  # Σ_i x_i·y_match, [] here and [D] below
+def _normalise(wrong: Sums, matches: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The two parts of the normalisers, and the log-sum-exps of the wrong logits less the match."""
+    log_sum = wrong.total.log()
+    margins = (wrong.highest - matches) + log_sum
+    return (wrong.highest, torch.logaddexp(log_sum, matches - wrong.highest)), margins
+
+
+def _mean_logit(pairs: Pairs, targets: Tensor, distributed: bool) -> Tensor:
+    """Of own rows and own columns: ½ [mean of the one + mean of the other], [].
+
+    The sum of a row of logits is the image times the sum of the texts: no tile is needed.
+    """
+    dtype = pairs.scale.dtype
     own_text = pairs.text.new_zeros(pairs.text.shape[1], dtype=dtype)
-    for i in spans(len(rows), 1024):
-        text = pairs.text[targets[i]].to(dtype)
-        matches += (pairs.image[i] * text).sum()
-        own_text += text.sum(0)
-    loss = 0.5 * (rows.mean() + columns[targets].mean())
-    loss -= (1 - smoothing) * pairs.scale * matches / len(rows)
-    if smoothing > 0:
-        # The sum of a row of logits is the image times the sum of the texts: no tile is needed.
-        own_image = pairs.image.sum(0, dtype=dtype)
-        all_image = own_image.clone()
-        if distributed:
-            dist.all_reduce(all_image)
-        evenly = own_image @ pairs.text.sum(0, dtype=dtype) + own_text @ all_image
-        loss -= smoothing * pairs.scale * evenly / (2 * len(rows) * len(columns))
-    return loss
+    for i in spans(len(targets), 1024):
+        own_text += pairs.text[targets[i]].sum(0, dtype=dtype)
+    own_image = pairs.image.sum(0, dtype=dtype)
+    all_image = own_image.clone()
+    if distributed:
+        dist.all_reduce(all_image)
+    total = own_image @ pairs.text.sum(0, dtype=dtype) + own_text @ all_image
+    return pairs.scale * total / (2 * len(targets) * len(pairs.text))
 
 
 def _weighted_sums(
@@ -253,7 +286,7 @@ def _weighted_sums(
     for i in spans(len(pairs.image), tiles.size):
         for j in spans(len(pairs.text), tiles.size):
             block = pairs.block(i, j)
-            weights = tiles.weights(block, normalisers.block(i, j), 2 * (1 - smoothing))
+            weights = tiles.weights(block, normalisers.block(i, j))
             if images is not None:
                 tiles.add_product(images[i], weights, block.text)
             if texts is not None:

@@ -5,8 +5,10 @@ L = (1/G) Σ_i Σ_j -log σ(z_ij·(s·x_i·y_j + b)), z = +1 for a pair's own te
 
 No term needs a normaliser, so the gradients are made in the forward pass, from the same tile as the
 loss: 6·B·G·D operations. A block of texts visits every rank once and what each adds to its gradient
-follows one step behind, so that a rank holds two blocks however many ranks there are. Plain torch
-on every device, matrix products in float32 or float64.
+follows one step behind. However many ranks there are, a rank holds besides its own texts two blocks
+of others', the one at work and the one that arrives, and with gradients four [B, D] of float32 (or
+float64): its images' sums, and of the texts' those that leave, those that arrive and those in the
+making. Plain torch on every device, matrix products in float32 or float64.
 """
 
 from dataclasses import dataclass
@@ -14,15 +16,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vlp.dist import active, rank, world_size
 from vlp.ops.contrastive import check_features, feature_gradients, full_precision
-from vlp.ops.tiles import CPU_TILE, GPU_TILE, Pairs, spans, statistics_dtype
-
-EXACT_ABOVE = 40.0  # log(1 + exp(x)) is x for larger x, in float64 too
+from vlp.ops.tiles import CPU_TILE, GPU_TILE, Pairs, softplus, spans, statistics_dtype
 
 
 def sigmoid_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -43,9 +42,10 @@ def sigmoid_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Te
         features.
 
     Raises:
-        ValueError: shapes that do not fit, or ranks with different numbers of rows.
+        ValueError: shapes or devices that do not fit, or ranks with different numbers of rows. Of
+            these a GPU that finds out says so itself, and its process ends.
     """
-    check_features(image, text, scale, bias)
+    check_features(image, text, scale=scale, bias=bias)
     if image.shape != text.shape:
         raise ValueError(f"image is {list(image.shape)} but text is {list(text.shape)}")
     if active():
@@ -54,15 +54,17 @@ def sigmoid_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Te
 
 
 def _check_rows(text: Tensor) -> None:
-    bounds = torch.tensor([len(text), -len(text)], device=text.device)
+    """In every step: ranks that differ might otherwise each take their number for one checked."""
+    bounds = torch.full((2,), len(text), device=text.device)  # no copy, which would be waited for
+    bounds[1:].neg_()
     dist.all_reduce(bounds, dist.ReduceOp.MAX)
-    if text.device.type != "cpu":  # no waiting for the device
-        torch._assert_async(bounds[0] == -bounds[1])
+    own = f"text has {len(text)} rows on rank {rank()}"
+    rule = "all ranks must hold equally many rows"
+    if text.device.type != "cpu":  # the answer is not waited for either
+        torch._assert_async(bounds[0] == -bounds[1], f"{own}, but not on every rank; {rule}")
     elif bounds[0] != -bounds[1]:
-        raise ValueError(
-            f"text has {len(text)} rows on rank {rank()}, but from {-int(bounds[1])} to "
-            f"{int(bounds[0])} over the ranks; all ranks must hold equally many rows"
-        )
+        found = f"from {-int(bounds[1])} to {int(bounds[0])} over the ranks"
+        raise ValueError(f"{own}, but {found}; {rule}")
 
 
 def _apply(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ class _Work:
                 logits = torch.mm(scaled, candidates.T).add_(self.bias)  # [R, C]
                 matches = logits.diagonal()[: len(logits) if own and i == j else 0]
                 matches.neg_()
-                self.loss += F.softplus(logits, threshold=EXACT_ABOVE).sum()
+                self.loss += softplus(logits).sum()
                 if not self.wanted:
                     continue
                 weights = logits.sigmoid_()  # the logits' gradient
