@@ -338,3 +338,9 @@ def test_targets_of_32_bits():
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
     losses = [sharded_contrastive_loss(image, text, scale, o) for o in (order, order.int())]
     assert torch.equal(*losses)
+
+
+def test_the_scale_may_be_a_number():
+    image, text = torch.eye(3, 4), torch.eye(3, 4)
+    expected = contrastive_loss(image, text, torch.tensor(7.5))
+    assert torch.equal(contrastive_loss(image, text, 7.5), expected)

@@ -28,14 +28,14 @@ from vlp.ops.tiles import Normalisers, Pairs, Sums, Tiles, choose_tiles, dot, so
 
 
 def contrastive_loss(
-    image: Tensor, text: Tensor, scale: Tensor, *, label_smoothing: float = 0.0
+    image: Tensor, text: Tensor, scale: Tensor | float, *, label_smoothing: float = 0.0
 ) -> Tensor:
     """The loss of CLIP of one global batch that this process holds whole.
 
     Args:
         image: [G, D], row i matches row i of `text`; any float dtype.
         text: [G, D].
-        scale: [], the factor of the logits; it gets a gradient.
+        scale: [], the factor of the logits; a tensor gets a gradient.
         label_smoothing: share of the target spread evenly over the G candidates, in [0, 1).
 
     Returns:
@@ -44,6 +44,8 @@ def contrastive_loss(
     Raises:
         ValueError: shapes or devices that do not fit, or a smoothing out of range.
     """
+    if not isinstance(scale, Tensor):
+        scale = torch.full((), scale, dtype=statistics_dtype(image, text), device=image.device)
     _check(image, text, scale, label_smoothing)
     if image.shape != text.shape:
         raise ValueError(f"image is {list(image.shape)} but text is {list(text.shape)}")
