@@ -24,7 +24,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vlp.dist import active, world_size
-from vlp.ops.tiles import Normalisers, Pairs, Sums, Tiles, choose_tiles, dot, softplus, spans
+from vlp.ops.tiles import (
+    Normalisers,
+    Pairs,
+    Sums,
+    Tiles,
+    choose_tiles,
+    dot,
+    softplus,
+    spans,
+    statistics_dtype,
+)
 
 
 def contrastive_loss(
