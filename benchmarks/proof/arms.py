@@ -48,8 +48,6 @@ ARMS = {
         Arm("distillation", ("distillation",), uses=(("--teachers.teacher.weights", "teacher"),)),
         Arm("coca_light", ("coca_light",), captions=True, further=True),
         Arm("siglip", ("siglip",), further=True),
-        Arm("negclip_images", ("negclip_images",), further=True),
-        Arm("multi_caption", ("multi_caption",), further=True),
     )
 }
 
@@ -76,6 +74,8 @@ CLAIMS = (
     Claim("Counting, scaled", "counting", "counting_data", "counting/count_acc", "count accuracy"),
     Claim("Counting, all numbers", "counting_all", "counting_data", "counting/count_acc",
           "count accuracy"),
+    Claim("Counting, all numbers", "counting_all", "counting_data", RETRIEVAL, "R@1 no worse",
+          margin=0.02),
     Claim("Counting as published", "counting_published", "counting_data", "counting/count_acc",
           "count accuracy"),
     Claim("Gap (CUAXU)", "gap", "base", "gap/centroid_distance", "centroid distance", -1),
@@ -84,10 +84,9 @@ CLAIMS = (
     Claim("Hard captions (NegCLIP)", "negclip", "base", "choice/choice_acc_swap",
           "attribute-swap accuracy"),
     Claim("Hard captions (NegCLIP)", "negclip", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
-    Claim("NegCLIP with hard images", "negclip_images", "base", "choice/choice_acc_swap",
-          "attribute-swap accuracy"),
     Claim("Rewrites (LaCLIP)", "laclip", "base", UNSEEN, "R@1 on unseen wordings"),
-    Claim("Two captions a step", "multi_caption", "base", UNSEEN, "R@1 on unseen wordings"),
+    Claim("Rewrites (LaCLIP)", "laclip", "base", RETRIEVAL, "R@1 on own wording no worse",
+          margin=0.02),
     Claim("Captioning (CoCa)", "coca", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
     Claim("Captioning, weight 0.5", "coca_light", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
     Claim("DCL, batch 16", "dcl", "small_batch", RETRIEVAL, "R@1"),
