@@ -20,7 +20,6 @@ class Arm:
     overlays: tuple[str, ...] = ()
     captions: bool = False  # whether its captions are evaluated too
     uses: tuple[tuple[str, str], ...] = ()  # options that take the folder of a shared run
-    further: bool = False  # trained after all others
 
     @property
     def recipes(self) -> list[str]:
@@ -46,8 +45,6 @@ ARMS = {
         Arm("sogclr", ("small_batch", "sogclr")),
         Arm("isogclr", ("small_batch", "isogclr")),
         Arm("distillation", ("distillation",), uses=(("--teachers.teacher.weights", "teacher"),)),
-        Arm("coca_light", ("coca_light",), captions=True, further=True),
-        Arm("siglip", ("siglip",), further=True),
     )
 }
 
@@ -88,10 +85,8 @@ CLAIMS = (
     Claim("Rewrites (LaCLIP)", "laclip", "base", RETRIEVAL, "R@1 on own wording no worse",
           margin=0.02),
     Claim("Captioning (CoCa)", "coca", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
-    Claim("Captioning, weight 0.5", "coca_light", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
     Claim("DCL, batch 16", "dcl", "small_batch", RETRIEVAL, "R@1"),
     Claim("SogCLR, batch 16", "sogclr", "small_batch", RETRIEVAL, "R@1"),
     Claim("iSogCLR, batch 16", "isogclr", "small_batch", RETRIEVAL, "R@1"),
     Claim("Distillation", "distillation", "base", RETRIEVAL, "R@1"),
-    Claim("Sigmoid (SigLIP)", "siglip", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
 )  # fmt: skip

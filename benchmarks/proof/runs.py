@@ -40,14 +40,7 @@ def train_all(folder: Path, seeds: int, at_a_time: int) -> None:
         ProofError: a run failed; those that are done stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # first what the claims of the mission need, for every seed
-    jobs = [
-        partial(_train, folder, arm, seed)
-        for further in (False, True)
-        for seed in range(seeds)
-        for arm in ARMS.values()
-        if arm.further is further
-    ]
+    jobs = [partial(_train, folder, arm, seed) for seed in range(seeds) for arm in ARMS.values()]
     pool = ThreadPoolExecutor(at_a_time)
     try:
         for shared in [pool.submit(_train_shared, folder, name) for name in SHARED]:

@@ -18,7 +18,6 @@ from data_tools.shapes_world import BACKGROUNDS, COLOURS, NUMBERS, SHAPES, TEXTU
 Scores = Mapping[str, float]  # by TASK/METRIC
 _WORDS = (*COLOURS, *SHAPES, *NUMBERS.values(), *BACKGROUNDS, *TEXTURES)
 _ATTRIBUTE = re.compile(rf"\b(?:{'|'.join(_WORDS)})(?:e?s)?\b")
-_CAPTIONERS = {"coca": "Captioning (CoCa)", "coca_light": "Captioning, weight 0.5"}
 _WRITTEN = {  # numbers of the captions that were written: what they say
     "attributes": "attributes in captions",
     "exact_things": "captions with exactly the right things",
@@ -109,15 +108,12 @@ def rows(folder: Path, seeds: int) -> list[Row]:
         mean, low, high = paired(with_it, without)
         means = (float(np.mean(without)), float(np.mean(with_it)))
         found.append(Row(claim, *means, mean, low, high, seeds))
+    captions = [read_scores(run_folder(folder, "coca", seed)) for seed in range(seeds)]
     for name, says in _WRITTEN.items():
-        for arm, system in (
-            ("coca", "Captioning (CoCa)"),
-            ("coca_light", "Captioning, weight 0.5"),
-        ):
-            captions = [read_scores(run_folder(folder, arm, seed)) for seed in range(seeds)]
-            claim = Claim(system, arm, "captions of other pictures", f"captioning/{name}", says)
-            with_it = [s[f"captioning/{name}"] for s in captions]
-            without = [s[f"captioning/{name}_chance"] for s in captions]
-            means = (float(np.mean(without)), float(np.mean(with_it)))
-            found.append(Row(claim, *means, *paired(with_it, without), seeds))
+        number = f"captioning/{name}"
+        claim = Claim("Captioning (CoCa)", "coca", "captions of other pictures", number, says)
+        with_it = [s[number] for s in captions]
+        without = [s[f"{number}_chance"] for s in captions]
+        means = (float(np.mean(without)), float(np.mean(with_it)))
+        found.append(Row(claim, *means, *paired(with_it, without), seeds))
     return found
