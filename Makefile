@@ -25,7 +25,7 @@ demo: $(READY) ## data, pretraining, benchmark and report on the built-in world,
 	$(RUN) -m training.train --config training/recipes/shapes_cpu.yaml --run runs/demo
 	$(RUN) -m eval report runs/demo
 
-proof: $(READY) ## each objective with and without on the built-in world, under two hours on two cores
+proof: $(READY) ## each objective with and without on the built-in world, an hour or more on two cores
 	$(RUN) -m benchmarks.proof
 
 test: $(READY) ## what CI runs: set up, lint, types, layers, tests

@@ -98,7 +98,8 @@ class Encoder:
         Args:
             images: pictures, or [n, 3, H, W] uint8 as `preprocess` gives them.
             method: "greedy", "top_p" or "beam".
-            max_length: tokens without start and end; default the context length.
+            max_length: tokens without start and end; at most, and by default, what the context
+                holds.
             beams: for "beam".
             top_p: for "top_p", the probability that the sampled tokens hold together.
             seed: for "top_p", 0 or more; picture i draws with seed + i.

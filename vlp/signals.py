@@ -90,3 +90,13 @@ def as_signals(values: Mapping[str, Tensor]) -> Signals:
 def get(signals: Signals, name: str) -> Tensor:
     """A signal by a name that is known at run time only."""
     return cast(dict[str, Tensor], signals)[name]
+
+
+def of_all(signals: Signals, name: str) -> Tensor:
+    """`all_NAME`; NAME itself where a mapping is a whole batch and nothing was gathered.
+
+    In a run `needs` has it gathered; a loss that is called on its own needs no copy of a signal.
+    """
+    values = cast(dict[str, Tensor], signals)
+    gathered = f"all_{name}"
+    return values[gathered] if gathered in values else values[name]

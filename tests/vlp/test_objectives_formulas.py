@@ -359,3 +359,21 @@ def test_the_mean_over_views_of_ranks_is_the_loss_of_the_batch(objective, ranks)
 def test_bad_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_whole_batch_needs_no_gathered_copies():
+    hard = {"hard_text": unit(5, 2, 4, seed=5), "hard_mask": torch.ones(5, 2).bool()}
+    teacher = {f"teacher_{side}": unit(5, 9, seed=k) for k, side in enumerate(("image", "text"))}
+    ids = {"caption_id": torch.tensor([0, 1, 0, 2, 3]), "image_id": torch.arange(5)}
+    texts = {"texts": unit(5, 3, 4, seed=9)}
+    more = {**hard, **teacher, **ids, **texts}
+    alone = batch(5, **more)
+    gathered = {**alone, **{f"all_{name}": value for name, value in more.items()}}
+    for objective in (
+        InfoNCE(hard_captions=True),
+        InfoNCE(ignore_duplicates=True),
+        InfoNCE(variant=Variant(every_caption=True)),
+        Sigmoid(ignore_duplicates=True),
+        Distillation(),
+    ):
+        assert torch.equal(objective(alone), objective(gathered))

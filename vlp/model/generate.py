@@ -22,7 +22,7 @@ class Generation:
     """How a caption is written."""
 
     method: str = "greedy"
-    max_length: int | None = None  # tokens without start and end; default the context length
+    max_length: int | None = None  # tokens without start and end; at most what the context holds
     beams: int = 4
     length_penalty: float = 1.0  # beams are compared by log p / length ** penalty
     top_p: float = 0.9  # sampled from the likeliest tokens that hold this much of the probability

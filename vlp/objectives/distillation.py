@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vlp.objectives.base import Facts, Objective
 from vlp.objectives.rows import row_losses
-from vlp.signals import Signals, get
+from vlp.signals import Signals, get, of_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class Distillation(Objective):
             signals["scale"] if self.student_temperature is None else 1 / self.student_temperature
         )
         all_image, all_text = (
-            get(signals, f"all_{self.teacher}_{side}").detach() for side in ("image", "text")
+            of_all(signals, f"{self.teacher}_{side}").detach() for side in ("image", "text")
         )
         if self.terms.relation:
             to_text = (image @ signals["all_text"].T, taught_image @ all_text.T)

@@ -26,7 +26,7 @@ from vlp.objectives.rows import (
     row_losses,
 )
 from vlp.ops import sharded_contrastive_loss
-from vlp.signals import Signals, get
+from vlp.signals import Signals, of_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class InfoNCE(Objective):
             )
         pairs = [(text, all_text)]
         if self.variant.every_caption:
-            texts, all_texts = signals["texts"], get(signals, "all_texts")
+            texts, all_texts = signals["texts"], of_all(signals, "texts")
             pairs = list(zip(texts.unbind(1), all_texts.unbind(1), strict=True))
         losses = [self._both(signals, *pair) for pair in pairs]
         return self.factor * torch.stack(losses).mean()
@@ -140,7 +140,7 @@ class InfoNCE(Objective):
         allowed = distinct(signals) if self.ignore_duplicates else None
         further = further_mask = None
         if self.hard_captions:
-            hard, mask = get(signals, "all_hard_text"), get(signals, "all_hard_mask")
+            hard, mask = of_all(signals, "hard_text"), of_all(signals, "hard_mask")
             further, further_mask = hard.flatten(0, 1), mask.flatten()  # [G * H, D], [G * H]
         to_text = self._rows(signals, (image, all_text), allowed, (further, further_mask))
         to_image = self._rows(signals, (text, all_image), allowed, (None, None))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from vlp.signals import Signals, get
+from vlp.signals import Signals, get, of_all
 
 
 def row_losses(
@@ -65,5 +65,5 @@ def distinct(signals: Signals) -> Tensor:
     """[B, G] bool: false where caption or picture are the same, so that a pair is no negative."""
     same = torch.zeros((), dtype=torch.bool, device=signals["image"].device)
     for name in ("caption_id", "image_id"):
-        same = same | (get(signals, name)[:, None] == get(signals, f"all_{name}")[None, :])
+        same = same | (get(signals, name)[:, None] == of_all(signals, name)[None, :])
     return ~same
