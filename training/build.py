@@ -179,7 +179,7 @@ def build_trainer(
             )
     needs = data_needs(config)
     if "caption_logits" in needed(config.objectives):
-        tokenizer.end_id  # noqa: B018 (raises where a decoder would never learn to stop)
+        _ = tokenizer.end_id  # raises where a decoder would never learn to stop
     dataset = build_dataset(config, model, tokenizer, needs)
     prepare_objectives(config, dataset, model, tokenizer)
     step = build_step(config, model, accelerator, tokenizer, needs)
