@@ -1,109 +1,186 @@
-"""`python -m eval run CHECKPOINT ...` and `python -m eval report RUN`."""
+"""`python -m eval run | compare | report | list | check | export-wds`."""
 
 import io
 import logging
 import os
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
+from eval.check_data import check_data
+from eval.compare import compare
+from eval.export_wds import export_wds
+from eval.listing import list_tasks
+from eval.metric_names import summary
 from eval.report import write_report
-from eval.results import summary
-from eval.run import check_all, evaluate_tasks
+from eval.run import check_tasks
 from eval.run_folder import read_run
+from eval.runner import FAILURES, Job, Report, Settings, open_job, run_checkpoint
 from eval.spec import EvalSpec
+from eval.suites import SUITES, plan
 from eval.tasks import TASKS
-from vlp import load
-from vlp.checkpoint import read_card
-from vlp.published import find_published
+
+FAILED, MISUSED = 1, 2  # exit statuses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 for a mistake of the user, said in one line."""
+    """Returns the exit status: 0; 1 when a part of a suite failed; 2 for a mistake of the user."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     given = _parser().parse_args(arguments)
     try:
-        (run if given.command == "run" else report)(given[given.command])
-    except (ValueError, OSError) as error:
+        if given.command == "run":
+            return run(given.run)
+        return COMMANDS[given.command](**given[given.command].as_dict())
+    except FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return MISUSED
+
+
+def run(given: Namespace) -> int:
+    """Evaluate checkpoints; the exit status."""
+    jobs, problems = _jobs(given)
+    device = _join_group(_checked_device(given.device))
+    output = Path(given.output)
+    cache = None if given.cache == "none" else Path(given.cache or output / "cache")
+    settings = Settings(
+        output=output,
+        cache=cache,
+        device=device,
+        precision=given.precision,
+        recompute=given.recompute,
+    )
+    first = int(os.environ.get("RANK", "0")) == 0
+
+    def say(text: str) -> None:
+        if first:
+            print(text, flush=True)
+
+    reports = []
+    for source in given.checkpoint:
+        if len(given.checkpoint) > 1:
+            say(f"\n{source}")
+        try:
+            reports.append(run_checkpoint(source, jobs, settings, say))
+        except FAILURES as error:
+            if len(given.checkpoint) == 1:
+                raise
+            reports.append(Report(problems=[f"{source}: {error}"]))
+    problems += [problem for report in reports for problem in report.problems]
+    done = sum(len(report.records) for report in reports)
+    before = sum(report.finished_before for report in reports)
+    say(f"\n{done} results ({before} of them finished before): {output / 'results.jsonl'}")
+    for problem in problems if first else ():
+        print(f"not evaluated: {problem}", file=sys.stderr)
+    return FAILED if problems else 0
+
+
+def report(folder: str, output: str | None = None) -> int:
+    """One self-contained HTML file about a run or a folder of results.
+
+    Args:
+        folder: a run, or a folder with results.jsonl.
+        output: default FOLDER/report.html.
+    """
+    path = write_report(Path(folder), Path(output) if output else None)
+    for benchmark in read_run(Path(folder)).benchmarks:
+        print(summary(benchmark.last))
+    print(f"report: {path}")
     return 0
 
 
-def run(given: Namespace) -> None:
-    """Evaluate a checkpoint."""
-    tasks = list(dict.fromkeys(name for entry in given.task for name in entry.split(",")))
+COMMANDS: MappingProxyType[str, Callable[..., int]] = MappingProxyType(
+    {
+        "compare": compare,
+        "report": report,
+        "list": list_tasks,
+        "check": check_data,
+        "export-wds": export_wds,
+    }
+)
+_SPEC_OPTIONS = tuple(field.name for field in fields(EvalSpec) if field.name not in ("task",))
+
+
+def _jobs(given: Namespace) -> tuple[list[Job], list[str]]:
+    """What to evaluate, checked before a model is loaded: data take a second, models minutes.
+
+    Raises:
+        ValueError, FileNotFoundError: nothing can be evaluated.
+    """
     options = given.as_dict()
-    spec = EvalSpec(task=tasks[0], **{name: options[name] for name in _SPEC_OPTIONS})
-    # the data is checked first: it takes a second, and loading a large model takes minutes
-    check_all(spec, tasks)
-    device = _join_group(_checked_device(given.device))
-    started = time.perf_counter()
-    encoder = load(given.checkpoint, device=device, precision=given.precision)
-    records = evaluate_tasks(
-        encoder,
-        spec,
-        tasks,
-        description={"load_seconds": time.perf_counter() - started, **_progress(given.checkpoint)},
-        output=Path(given.output),
-        show_progress=True,
+    if bool(given.task) == bool(given.suite):
+        raise ValueError("run needs either --task NAME or --suite NAME")
+    tasks = list(dict.fromkeys(name for entry in given.task or () for name in entry.split(",")))
+    spec = EvalSpec(
+        task=tasks[0] if tasks else "", **{name: options[name] for name in _SPEC_OPTIONS}
     )
-    if int(os.environ.get("RANK", "0")) == 0:
-        for record in records.values():
-            print(summary(record))
-        print(f"results: {Path(given.output) / 'results.jsonl'}")
-
-
-def report(given: Namespace) -> None:
-    """Write the report of a run or of a folder of results, and say what is in it."""
-    folder = Path(given.folder)
-    path = write_report(folder, given.output and Path(given.output))
-    for benchmark in read_run(folder).benchmarks:
-        print(summary(benchmark.last))
-    print(f"report: {path}")
-
-
-_SPEC_OPTIONS = tuple(field.name for field in fields(EvalSpec) if field.name != "task")
+    if tasks:
+        check_tasks(spec, tasks)
+        job = Job(spec=spec, tasks=tuple(tasks))
+        open_job(job)
+        return [job], []
+    planned, problems = plan(given.suite, Path(given.data).expanduser(), spec)
+    jobs = []
+    for job in planned:
+        try:
+            open_job(job)
+        except FAILURES as error:
+            problems.append(f"{job.title}: {error}")
+        else:
+            jobs.append(job)
+    if not jobs:
+        listed = "\n  ".join(problems)
+        raise ValueError(f"suite {given.suite}: nothing of it can be evaluated:\n  {listed}")
+    return jobs, problems
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m eval", description="Benchmark checkpoints.")
     commands = parser.add_subcommands(dest="command")
-    commands.add_subcommand("run", _run_parser(), help="evaluate a checkpoint")
-    report_parser = ArgumentParser(description="One self-contained HTML file about a run.")
-    report_parser.add_argument("folder", help="a run, or a folder with results.jsonl")
-    report_parser.add_argument("--output", type=str | None, help="default: FOLDER/report.html")
-    commands.add_subcommand("report", report_parser, help="write the report of a run")
+    commands.add_subcommand("run", _run_parser(), help="evaluate checkpoints")
+    for name, function in COMMANDS.items():
+        own = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+        own.add_function_arguments(function)
+        commands.add_subcommand(name, own)
     return parser
 
 
 def _run_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Evaluate a checkpoint and add to OUTPUT/results.jsonl.")
-    parser.add_argument("checkpoint", help="run, checkpoint or model folder, or NAME/TAG")
+    parser = ArgumentParser(description="Evaluate checkpoints and add to OUTPUT/results.jsonl.")
     parser.add_argument(
-        "--task", action="append", required=True, help=f"{' | '.join(TASKS)}; may be repeated"
+        "checkpoint",
+        nargs="+",
+        help="run, checkpoint or model folder, Hugging Face folder, or NAME/TAG of open_clip",
     )
+    parser.add_argument("--task", action="append", help=f"{' | '.join(TASKS)}; may be repeated")
+    parser.add_argument("--suite", type=str | None, help=f"{' | '.join(SUITES)}; instead of --task")
     parser.add_argument("--output", required=True, help="folder for the results")
-    parser.add_class_arguments(EvalSpec, skip={"task"})
+    parser.add_class_arguments(EvalSpec, skip={"task", "ood", "shifted"})
+    for name in ("ood", "shifted"):
+        parser.add_argument(f"--{name}", nargs="+", default=[], help=_HELP[name])
+    parser.add_argument(
+        "--cache", type=str | None, help="folder for features, or none; default OUTPUT/cache"
+    )
+    parser.add_argument("--recompute", action="store_true", help="also what is finished")
     parser.add_argument("--precision", default="fp32", help="fp32 | bf16 | fp16")
     parser.add_argument("--device", type=str | None, help="default: the GPU if there is one")
     return parser
 
 
-def _progress(checkpoint: str) -> dict[str, int]:
-    """How far a checkpoint of ours was trained; nothing for weights made by others."""
-    path = Path(checkpoint.removeprefix("local-dir:")).expanduser()
-    card = read_card(find_published(path)) if path.is_dir() else None
-    return {"step": card.step, "samples_seen": card.samples_seen} if card else {}
+_HELP = MappingProxyType(
+    {
+        "ood": "data sets of which no picture has one of the classes",
+        "shifted": "further data sets with the same classes",
+    }
+)
 
 
 def _checked_device(name: str | None) -> str:

@@ -127,18 +127,31 @@ def write_captions(
 
 
 def encode_texts(
-    texts: Sequence[str], encoder: Encodes, *, batch: int, show_progress: bool
+    texts: Sequence[str],
+    encoder: Encodes,
+    *,
+    batch: int,
+    show_progress: bool = False,
+    encode: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> Tensor:
     """Features of all texts, each different one encoded once -> [m, D].
+
+    Args:
+        texts: [m].
+        encoder: the model.
+        batch: texts at a time.
+        show_progress: a bar on standard error, on the first rank.
+        encode: instead of the encoder's own tower for texts.
 
     Raises:
         ValueError: the features are no numbers.
     """
+    encode = encode or encoder.encode_text
     unique = list(dict.fromkeys(texts))
     features, positions = [], []
     with _progress(len(unique), "texts", show_progress) as bar:
         for rows in _own(_batches(range(len(unique)), batch)):
-            features.append(encoder.encode_text([unique[i] for i in rows]))  # [b, D]
+            features.append(encode([unique[i] for i in rows]))  # [b, D]
             positions += rows
             bar.update(len(rows) * dist.world_size())
     everything, _ = _collect(features, positions, encoder)  # [unique, D]

@@ -4,9 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,23 +38,6 @@ class Example:
     text: str = ""  # the query, or the true class
     picture: str | None = None  # the query, or the answer
     top: Sequence[Candidate]
-
-
-def load_predictions(path: Path) -> dict[str, Array]:
-    """The arrays of a predictions file; nothing in it is ever unpickled.
-
-    Raises:
-        ValueError: no such file, or a damaged one.
-    """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            saved = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    missing = [name for name in ("data", "data_sha", "limit", "split", "key") if name not in saved]
-    if missing:
-        raise ValueError(f"{path} cannot be read: it has no {', '.join(missing)}")
-    return saved
 
 
 def thumbnails(saved: Mapping[str, Array]) -> tuple[Callable[[int], str | None], str | None]:

@@ -7,8 +7,9 @@ from typing import Any
 import jinja2
 from tqdm import tqdm
 
-from eval import examples, figures
-from eval.results import formatted, versions
+from eval import examples, figures, predictions
+from eval.metric_names import formatted
+from eval.results import versions
 from eval.run_folder import Benchmark, RunFolder, read_run
 from vlp.data.files import write_text
 
@@ -104,7 +105,7 @@ def _section(benchmark: Benchmark, absent: list[str]) -> dict[str, Any]:
         absent.append(f"{benchmark.title}: no predictions, so no examples")
         return section
     try:
-        saved = examples.load_predictions(benchmark.predictions)
+        saved = predictions.read(benchmark.predictions)
     except ValueError as error:
         absent.append(f"{benchmark.title}: {error}")
         return section

@@ -1,4 +1,4 @@
-"""Results on disk: one JSON a run, a growing `results.jsonl`, and the newest predictions.
+"""Results on disk: one JSON a result, a growing `results.jsonl`, and predictions for each sample.
 
 The schema is flat enough for `clip_benchmark build` (dataset, model, pretrained, task, metrics and
 language at the top) and never holds NaN: what is not defined is null.
@@ -11,55 +11,25 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eval import predictions
 from eval.datasets import EvalDataset
 from eval.interface import Encodes, TaskResult
-from vlp.data.files import encode, replace_atomically, write_json
+from eval.spec import EvalSpec
+from vlp.data.files import encode, write_json
+from vlp.metrics.outcomes import interval
 
 SCHEMA = 1
 JSONL = "results.jsonl"
 _PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "pillow")
-HEADLINES = (
-    "acc1",
-    "acc5",
-    "mean_per_class_recall",
-    "image_retrieval_recall@1",
-    "image_retrieval_recall@5",
-    "image_retrieval_recall@10",
-    "text_retrieval_recall@1",
-    "text_retrieval_recall@5",
-    "text_retrieval_recall@10",
-    "count_acc",
-    "count_mad",
-    "choice_acc",
-    "choice_all_acc",
-    "bleu4",
-    "rouge_l",
-    "cider",
-    "centroid_distance",
-    "linear_separability",
-    "uniformity",
-    "cross_uniformity",
-    "alignment",
-    "image_effective_rank",
-    "text_effective_rank",
-)
-_FAMILIES = ("choice_acc_",)  # headlines of which the data decide how many there are
-# by the end of the name; every other metric is a share
-_FORMATS = {
-    "effective_rank": ",.1f",
-    "_rank": ",.2f",
-    "rsum": ",.2f",
-    "count_mad": ".2f",
-    "mrr": ".3f",
-    **dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"), ".3f"),
-    **dict.fromkeys(("centroid_distance", "centroid_cosine", "uniformity", "alignment"), ".3f"),
-}
+# options that say where the data lie and how they are read, and not what is computed
+_PLACES = ("data", "split", "workers", "ood", "shifted")
 _NEEDED = {"dataset", "task", "split", "metrics", "n", "checkpoint"}
 _TABLES = ("metrics", "n", "checkpoint", "ci95", "protocol", "env", "chance")
 _PROTOCOL = (
@@ -85,13 +55,15 @@ def build_record(
 ) -> dict[str, Any]:
     """One result with everything that its number depends on.
 
-    `description` may hold `step`, `samples_seen` and `path` of the checkpoint; what it does not
-    hold comes from the encoder.
+    `description` may hold `step`, `samples_seen` and `path` of the checkpoint, `main` metric,
+    `language` and `seed` of the intervals; what it does not hold comes from the encoder.
     """
     model = {**encoder.description, **description}
     protocol = dict.fromkeys(_PROTOCOL) | encoder.protocol | result.protocol
     protocol |= {"data": str(dataset.path.resolve()), "data_sha": dataset.fingerprint}
     checkpoint = {name: model.get(name) for name in ("path", "sha256", "step", "act")}
+    seed = model.get("seed", 0)
+    found = {name: interval(outcome, seed=seed) for name, outcome in result.outcomes.items()}
     record = {
         "schema": SCHEMA,
         "dataset": dataset.name,
@@ -99,9 +71,10 @@ def build_record(
         "split": dataset.split,
         "model": str(model.get("model")),
         "pretrained": str(model.get("pretrained")),
-        "language": "en",
+        "language": model.get("language", "en"),
+        "main": model.get("main"),
         "metrics": result.metrics,
-        "ci95": result.ci95,
+        "ci95": {**found, **result.ci95},
         "chance": result.chance,
         "n": result.counts,
         "protocol": protocol,
@@ -119,23 +92,54 @@ def versions() -> dict[str, str]:
     return {"vlp": version("vlp"), "python": platform.python_version(), **found}
 
 
-def write(output: Path, record: Mapping[str, Any], result: TaskResult, encoder: Encodes) -> None:
-    """Add a result to a folder.
+def write(output: Path, record: dict[str, Any], result: TaskResult, *, keep: bool) -> None:
+    """Add a result to a folder, and name its predictions in the record.
 
-    The predictions of an earlier evaluation of the same task are replaced.
+    Args:
+        output: the folder.
+        record: of `build_record`; gets `predictions`, relative to the folder.
+        result: whose predictions and outcomes are written.
+        keep: a file of predictions for every result; else those of an earlier evaluation of the
+            same task are replaced, as during training.
     """
-    task = record["task"]
+    name = _file_name(record)
+    where = f"predictions/{name}.npz" if keep else f"predictions-{record['task']}.npz"
     protocol = record["protocol"]
-    place = {name: np.array(protocol[name] or 0) for name in ("data", "data_sha", "limit")}
+    place = {key: np.array(protocol.get(key) or 0) for key in ("data", "data_sha", "limit")}
     arrays = {**result.predictions, **place, "split": np.array(record["split"] or "")}
-
-    def write_arrays(path: Path) -> None:
-        with open(path, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    replace_atomically(output / f"predictions-{task}.npz", write_arrays)
-    write_json(output / f"{_file_name(record, encoder)}.json", record)
+    predictions.write(output / where, arrays, result.outcomes)
+    record["predictions"] = where
+    write_json(output / f"{name}.json", record)
     _append(output / JSONL, json.dumps(record, allow_nan=False, ensure_ascii=False))
+
+
+def find_finished(folder: Path) -> dict[str, dict[str, Any]]:
+    """{key: record} of the results of a folder whose predictions are still there."""
+    records, _ = read(folder)
+    return {
+        record["key"]: record
+        for record in records
+        if "key" in record and (folder / record["predictions"]).is_file()
+    }
+
+
+def key_of(
+    encoder: Encodes, spec: EvalSpec, dataset: EvalDataset, more: Mapping[str, EvalDataset]
+) -> str:
+    """sha256 of all that a result depends on, known before it is computed."""
+    options = {name: _content(value) for name, value in asdict(spec).items() if name not in _PLACES}
+    sets = {name: other.fingerprint for name, other in more.items()}
+    code = f"{SCHEMA} {version('vlp')}"
+    where = [dataset.name, dataset.split, dataset.fingerprint, sets]
+    what = [code, encoder.fingerprint, encoder.protocol, where, options]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _content(value: Any) -> Any:  # noqa: ANN401 (the value of any option)
+    """Of an option that names a file its content: the file may change under its name."""
+    if isinstance(value, str) and (path := Path(value).expanduser()).is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return value
 
 
 def read(folder: Path) -> tuple[list[dict[str, Any]], int]:
@@ -199,9 +203,10 @@ def _append(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def _file_name(record: Mapping[str, Any], encoder: Encodes) -> str:
+def _file_name(record: Mapping[str, Any]) -> str:
     """Different for every data set, task, checkpoint and protocol: no result overwrites another."""
-    what = json.dumps([encoder.fingerprint, record["protocol"]], sort_keys=True)
+    decides = [record["checkpoint"]["sha256"], record["protocol"], record["language"]]
+    what = json.dumps(decides, sort_keys=True)
     digest = hashlib.sha256(what.encode()).hexdigest()[:12]
     step = record["checkpoint"]["step"]
     which = f"step-{step:09d}_{digest}" if isinstance(step, int) else digest
@@ -217,29 +222,3 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def formatted(name: str, value: float) -> str:
-    """A metric as people write it: shares in percent, the others as numbers."""
-    form = next((form for end, form in _FORMATS.items() if name.endswith(end)), ".2%")
-    return f"{value:{form}}"
-
-
-def headline(metrics: Mapping[str, float | None]) -> str:
-    """The headline metrics that there are, in one line."""
-    found = ((name, metrics.get(name)) for name in HEADLINES)
-    return ", ".join(f"{name} {formatted(name, v)}" for name, v in found if v is not None)
-
-
-def summary(record: Mapping[str, Any]) -> str:
-    """A few lines for the terminal: each headline metric with its interval, then the counts."""
-    parts = (record["dataset"], record["split"], record["task"])
-    lines = [" / ".join(str(part) for part in parts if part)]
-    for name in (*HEADLINES, *(key for key in record["metrics"] if key.startswith(_FAMILIES))):
-        if record["metrics"].get(name) is not None:
-            interval = record.get("ci95", {}).get(name)
-            low, high = (formatted(name, bound) for bound in interval) if interval else ("", "")
-            spread = f"  [{low:>7}, {high:>7}]" if interval else ""
-            lines.append(f"  {name:28} {formatted(name, record['metrics'][name]):>7}{spread}")
-    counts = ", ".join(f"{k} {v}" for k, v in record["n"].items() if v is not None)
-    return "\n".join([*lines, f"  n: {counts}"])

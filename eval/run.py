@@ -1,9 +1,9 @@
 """Evaluate an encoder: a checkpoint from the command line, or live weights during training."""
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch import Tensor
 from eval import results
 from eval.captions import generation
 from eval.datasets import EvalDataset, open_dataset
-from eval.encode import EncodedImages, encode_images, encode_texts, write_captions
-from eval.interface import Encodes, TaskInput, TaskResult, WritesCaptions
+from eval.encode import EncodedImages, write_captions
+from eval.features import Features
+from eval.interface import EncodedSet, Encodes, SaysNo, Task, TaskInput, TaskResult, WritesCaptions
 from eval.spec import EvalSpec
 from eval.tasks import TASKS
 from vlp import dist
@@ -27,12 +28,35 @@ def check(spec: EvalSpec) -> None:
         FileNotFoundError: the data, or a file that it needs, is missing.
         ValueError: an unknown task, an option that it does not read, or data that it cannot use.
     """
-    _open(spec, (spec.task,))
+    check_all(spec, (spec.task,))
 
 
-def check_all(spec: EvalSpec, tasks: Sequence[str]) -> None:
+def check_all(spec: EvalSpec, tasks: Sequence[str]) -> EvalDataset:
     """`check` for several tasks on the same data; each option must be read by one of them."""
-    _open(spec, tasks)
+    check_tasks(spec, tasks)
+    dataset = open_dataset(spec.data, spec.split).limited(spec.limit)
+    for task in tasks:
+        prepare(dataset, spec, task)
+    return dataset
+
+
+def check_tasks(spec: EvalSpec, tasks: Sequence[str]) -> None:
+    """Find unknown tasks, and options that none of them would read.
+
+    Raises:
+        ValueError: naming them and the choices.
+    """
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown or not tasks:
+        name = repr(unknown[0]) if unknown else "is missing"
+        raise ValueError(f"task {name}: choices are {', '.join(TASKS)}")
+    for name in spec.given:
+        readers = [task for task in TASKS if name in TASKS[task].options]
+        if not set(readers) & set(tasks):
+            raise ValueError(
+                f"{name} {getattr(spec, name)!r}: not read by task {', '.join(tasks)}, but by "
+                f"{', '.join(readers)}"
+            )
 
 
 def check_model(encoder: Encodes, tasks: Sequence[str]) -> None:
@@ -47,6 +71,35 @@ def check_model(encoder: Encodes, tasks: Sequence[str]) -> None:
             raise ValueError(
                 f"task {task} needs a model that writes captions, and {model} does not"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A task on a data set, checked, with the further sets that it needs."""
+
+    task: Task
+    spec: EvalSpec  # with the options that the task reads
+    dataset: EvalDataset
+    more: dict[str, EvalDataset]
+    unread: list[str]  # options that are given, and not read by this task
+
+
+def prepare(dataset: EvalDataset, spec: EvalSpec, name: str) -> Prepared:
+    """Check a task on a data set.
+
+    Raises:
+        FileNotFoundError, ValueError: the data cannot be used, or a further set is missing.
+    """
+    task = TASKS[name]
+    own = spec.of_task(name, task.options)
+    task.check(dataset, own)
+    return Prepared(
+        task=task,
+        spec=own,
+        dataset=dataset,
+        more=task.more(dataset, own),
+        unread=[option for option in spec.given if option not in task.options],
+    )
 
 
 def evaluate(
@@ -90,59 +143,63 @@ def evaluate_tasks(
 
     An option that a task does not read is left out for it, which its protocol says.
     """
-    dataset = _open(spec, tasks)
+    dataset = check_all(spec, tasks)
     check_model(encoder, tasks)
-    started = time.perf_counter()
-    encoded = encode_images(
-        dataset, encoder, batch=spec.batch, workers=spec.workers, show_progress=show_progress
+    features = Features(
+        encoder, batch=spec.batch, workers=spec.workers, show_progress=show_progress
     )
-    seconds = time.perf_counter() - started
     records = {}
     for task in tasks:
-        own = spec.of_task(task, TASKS[task].options)
-        given = _input(encoder, own, dataset, encoded, show_progress)
-        result = _complete(TASKS[task].run(given), encoded, seconds)
-        record = results.build_record(task, result, dataset, encoder, description)
-        record["protocol"] |= {"seed": spec.seed, "limit": spec.limit, "batch": spec.batch}
-        if unread := [name for name in spec.given if name not in TASKS[task].options]:
-            record["protocol"]["unread_options"] = unread
+        prepared = prepare(dataset, spec, task)
+        records[task], result = evaluate_task(features, prepared, description)
         if output is not None and dist.rank() == 0:
-            results.write(output, record, result, encoder)
-        records[task] = record
+            results.write(output, records[task], result, keep=False)
     return records
 
 
-def _open(spec: EvalSpec, tasks: Sequence[str]) -> EvalDataset:
-    unknown = [task for task in tasks if task not in TASKS]
-    if unknown or not tasks:
-        name = repr(unknown[0]) if unknown else "is missing"
-        raise ValueError(f"task {name}: choices are {', '.join(TASKS)}")
-    _check_options(spec, tasks)
-    dataset = open_dataset(spec.data, spec.split).limited(spec.limit)
-    for task in tasks:
-        TASKS[task].check(dataset, spec.of_task(task, TASKS[task].options))
-    return dataset
-
-
-def _check_options(spec: EvalSpec, tasks: Sequence[str]) -> None:
-    """What no task would read would be ignored without a word."""
-    for name in spec.given:
-        readers = [task for task in TASKS if name in TASKS[task].options]
-        if not set(readers) & set(tasks):
-            raise ValueError(
-                f"{name} {getattr(spec, name)!r}: not read by task {', '.join(tasks)}, but by "
-                f"{', '.join(readers)}"
-            )
+def evaluate_task(
+    features: Features, prepared: Prepared, description: Mapping[str, Any]
+) -> tuple[dict[str, Any], TaskResult]:
+    """Run a task on features of one model: its record, and what it found. All ranks call it."""
+    task, spec, encoder = prepared.task, prepared.spec, features.encoder
+    started = perf_counter()
+    encoded = features.images(prepared.dataset)
+    more, skipped = {}, len(encoded.skipped)
+    for name, other in prepared.more.items():
+        images = features.images(other)
+        more[name] = EncodedSet(dataset=other.subset(images.positions), image=images.features)
+        skipped += len(images.skipped)
+    seconds = perf_counter() - started
+    result = task.run(_input(features, prepared, encoded, more))
+    result = replace(
+        result,
+        counts={**result.counts, "skipped": skipped},
+        seconds={**result.seconds, "image": seconds},
+    )
+    about = {
+        **description,
+        "main": task.main,
+        "language": spec.language,
+        "seed": spec.seed,
+    }
+    record = results.build_record(task.name, result, prepared.dataset, encoder, about)
+    record["key"] = results.key_of(encoder, spec, prepared.dataset, prepared.more)
+    record["protocol"] |= {"seed": spec.seed, "limit": spec.limit, "batch": features.batch}
+    record["protocol"] |= {f"{n}_data_sha": d.fingerprint for n, d in prepared.more.items()}
+    if prepared.unread:
+        record["protocol"]["unread_options"] = prepared.unread
+    return record, result
 
 
 def _input(
-    encoder: Encodes,
-    spec: EvalSpec,
-    dataset: EvalDataset,
+    features: Features,
+    prepared: Prepared,
     encoded: EncodedImages,
-    show_progress: bool,
+    more: dict[str, EncodedSet],
 ) -> TaskInput:
-    readable = dataset.subset(encoded.positions)
+    encoder, spec = features.encoder, prepared.spec
+    readable = prepared.dataset.subset(encoded.positions)
+    captions = [text for own in prepared.dataset.captions or () for text in own]
 
     def write(pixels: Tensor, first: int) -> list[str]:
         assert isinstance(encoder, WritesCaptions)  # by check_model
@@ -156,28 +213,21 @@ def _input(
             seed=how.seed,
         )
 
+    says_no = isinstance(encoder, SaysNo)
     return TaskInput(
         spec=spec,
         dataset=readable,
         image=encoded.features,
-        encode_text=lambda texts: encode_texts(
-            texts, encoder, batch=spec.batch, show_progress=show_progress
-        ),
+        more=more,
+        scale=encoder.protocol.get("logit_scale"),
+        encode_text=lambda texts: features.texts(texts, captions),
+        encode_no_text=features.no_texts if says_no else None,
         truncated=encoder.truncated,
         write_captions=lambda: write_captions(
-            readable, encoder, write, spec=spec, show_progress=show_progress
+            readable, encoder, write, spec=spec, show_progress=features.show_progress
         ),
     )
 
 
 def _writes(encoder: Encodes) -> bool:
     return isinstance(encoder, WritesCaptions) and encoder.captions
-
-
-def _complete(result: TaskResult, encoded: EncodedImages, image_seconds: float) -> TaskResult:
-    """With what the task does not know: skipped pictures, and the time that encoding them took."""
-    return replace(
-        result,
-        counts={**result.counts, "skipped": len(encoded.skipped)},
-        seconds={**result.seconds, "image": image_seconds},
-    )

@@ -2,13 +2,26 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from vlp.model.generate import METHODS
 
 # what only some tasks read, each naming those that it does
-TASK_OPTIONS = ("classnames", "templates", "captions", "caption_method")
+TASK_OPTIONS = (
+    "classnames",
+    "templates",
+    "prompts",
+    "language",
+    "captions",
+    "caption_method",
+    "positives",
+    "train_split",
+    "val_split",
+    "shots",
+    "ood",
+    "shifted",
+)
 _NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -23,8 +36,16 @@ class EvalSpec:
     workers: int = 0  # decoding processes, one rank
     classnames: str | None = None  # file, line i is label i; instead of the data's own
     templates: str | None = None  # file, one a line with {c} or {}; `openai` for the 80 of ImageNet
+    prompts: str | None = None  # JSON file {class name: [its prompts]}; instead of templates
+    language: str = "en"  # of class names, templates or captions beside the data
     captions: str | None = None  # sidecar whose `texts` take the place of the captions
     caption_method: str = "greedy"  # how captions are written: greedy, top_p or beam
+    positives: str | None = None  # JSON file with all that is true of a query, as ECCV Caption's
+    train_split: str = "train"  # folder in `data` to fit on
+    val_split: str | None = None  # to choose settings on; by default a part of `train_split`
+    shots: int | None = None  # training samples a class; by default all
+    ood: list[str] = field(default_factory=list)  # data sets of which no picture has such a class
+    shifted: list[str] = field(default_factory=list)  # data sets with the same classes
     limit: int | None = None  # evenly spaced samples, for a quick look
     seed: int = 0  # of the bootstrap, of gap's held-out split and of sampled captions
 
@@ -37,6 +58,10 @@ class EvalSpec:
             raise ValueError(
                 f"captions {self.captions!r}: expected the name of a folder in annotations/"
             )
+        if not _NAME.fullmatch(self.language):
+            raise ValueError(f"language {self.language!r}: expected a code like en, de or zh-CN")
+        if self.shots is not None and self.shots < 1:
+            raise ValueError(f"shots must be at least 1, got {self.shots}")
         if self.caption_method not in METHODS:
             choices = ", ".join(METHODS)
             raise ValueError(f"caption_method {self.caption_method!r}: choices are {choices}")
@@ -53,4 +78,8 @@ class EvalSpec:
 
 
 def _defaults() -> dict[str, Any]:
-    return {field.name: field.default for field in fields(EvalSpec) if field.name in TASK_OPTIONS}
+    own = [entry for entry in fields(EvalSpec) if entry.name in TASK_OPTIONS]
+    return {
+        entry.name: entry.default if entry.default_factory is MISSING else entry.default_factory()
+        for entry in own
+    }

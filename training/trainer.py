@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from eval.results import headline
+from eval.metric_names import headline
 from eval.run import evaluate
 from eval.spec import EvalSpec
 from training.accumulate import backward_in_passes, split

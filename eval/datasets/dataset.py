@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from eval.datasets.selection import Judgements, Selection
 from vlp.data.images import UnreadableImageError, decode
 from vlp.data.sidecars import Table
 
@@ -21,6 +23,7 @@ class Place:
     file: str
     offset: int = 0  # bytes
     size: int = -1  # bytes, -1 to the end of the file
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height of what is shown
 
     def read(self) -> bytes:
         with open(self.file, "rb") as file:
@@ -53,6 +56,12 @@ class EvalDataset:
     templates: list[str] | None = None
     sources: list[Source] | None = None  # [n], where samples may have sidecars
     numbers: list[int | None] | None = None  # [n], `number` or `count` of the samples' records
+    label_sets: NDArray[np.bool_] | None = None  # [n, C], where a picture has several labels
+    # {what: [n]} groups whose scores are compared (region, income), -1 where unknown
+    groups: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    caption_ids: list[list[str]] | None = None  # [n], one a caption, as other files name them
+    selection: Selection | None = None
+    judgements: Judgements | None = None
     # sidecars that were read, by path and columns; parts of the data set share them
     tables: dict[tuple[Path, tuple[str, ...]], Table] = field(
         default_factory=dict, repr=False, compare=False
@@ -74,11 +83,16 @@ class EvalDataset:
             data = place.read()
         except OSError as error:
             raise UnreadableImageError(f"{place.file}: {error.strerror}") from error
-        return self.keys[index], decode(data).image
+        image = decode(data).image
+        if place.box is not None:
+            x, y, width, height = place.box
+            image = image.crop((round(x), round(y), round(x + width), round(y + height)))
+        return self.keys[index], image
 
     def subset(self, positions: Sequence[int]) -> "EvalDataset":
-        """The samples at `positions`, in that order."""
+        """The samples at `positions`, in that order; of `selection`, the items that are whole."""
         rows = list(positions)
+        n = len(self)
         return replace(
             self,
             keys=[self.keys[i] for i in rows],
@@ -87,6 +101,11 @@ class EvalDataset:
             captions=None if self.captions is None else [self.captions[i] for i in rows],
             sources=None if self.sources is None else [self.sources[i] for i in rows],
             numbers=None if self.numbers is None else [self.numbers[i] for i in rows],
+            label_sets=None if self.label_sets is None else self.label_sets[rows],
+            groups={name: values[rows] for name, values in self.groups.items()},
+            caption_ids=self.caption_ids and [self.caption_ids[i] for i in rows],
+            selection=self.selection and self.selection.subset(rows, n),
+            judgements=self.judgements and self.judgements.subset(rows, n),
         )
 
     def limited(self, limit: int | None) -> "EvalDataset":
@@ -97,17 +116,54 @@ class EvalDataset:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of keys, picture sizes in bytes, labels, captions and class names."""
+        """sha256 of keys, picture sizes in bytes, labels, captions, class names and the rest."""
         sizes = [place and place.size for place in self.places]
         labels = None if self.labels is None else self.labels.tolist()
-        content = [self.keys, sizes, labels, self.captions, self.classnames]
+        content: list[object] = [self.keys, sizes, labels, self.captions, self.classnames]
+        if self.label_sets is not None:
+            content.append(self.label_sets.astype(int).tolist())
+        if self.groups:
+            content.append({name: values.tolist() for name, values in self.groups.items()})
+        if self.selection is not None:
+            s = self.selection
+            content += [s.texts, s.right.tolist(), s.wrong.tolist(), s.item.tolist(), s.kinds]
+        if self.judgements is not None:
+            j = self.judgements
+            content += [j.texts, j.image.tolist(), j.text.tolist(), j.ratings.tolist()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def pictures_key(self) -> str:
+        """sha256 of where the pictures lie, with the times at which their files were changed.
+
+        What features are kept under: a picture that was replaced is encoded anew.
+        """
+        times = {place.file: _changed(place.file) for place in self.places if place}
+        places = [
+            place and (place.file, place.offset, place.size, place.box, times[place.file])
+            for place in self.places
+        ]
+        return hashlib.sha256(json.dumps([self.keys, places]).encode()).hexdigest()
 
     @property
     def holds(self) -> str:
         """What the samples carry, for messages."""
-        found = [("labels", self.labels), ("captions", self.captions)]
+        found: list[tuple[str, object]] = [
+            ("labels", self.labels),
+            ("label sets", self.label_sets),
+            ("captions", self.captions),
+            ("choices", self.selection),
+            ("judgements", self.judgements),
+        ]
         return " and ".join(name for name, value in found if value is not None) or "pictures only"
+
+
+def _changed(file: str) -> int | None:
+    """When a file was last changed, in nanoseconds; None where there is none."""
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return None
 
 
 def unique_keys(keys: list[str], shards: list[str]) -> list[str]:

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from eval.captions import digest, own_captions
 from eval.datasets import EvalDataset
 from eval.datasets.sidecars import read_sidecar
-from eval.interface import Array, TaskInput, TaskResult
+from eval.interface import Array, Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
 from vlp.data.sidecars import COLUMNS, NEGATIVES
 from vlp.metrics import chance
-from vlp.metrics.bootstrap import Interval, intervals_of_ratios
 from vlp.metrics.choice import Choice, choose, pair_scores
+from vlp.metrics.outcomes import Outcome, clustered, mean_of
 
 NAME = "caption_choice"
-OPTIONS: frozenset[str] = frozenset()
 TIE_RULE = "the true caption must score strictly higher than the near miss"
 
 
@@ -69,7 +68,7 @@ def run(given: TaskInput) -> TaskResult:
             **outcome.metrics,
             **{name: float(outcome.beaten[misses].mean()) for name, misses in by_kind.items()},
         },
-        ci95=_intervals(outcome, by_kind, given.spec.seed),
+        outcomes=_outcomes(outcome, by_kind),
         counts={
             "images": len(true),
             "texts": len(true) + len(found.texts),
@@ -129,18 +128,26 @@ def _by_kind(kinds: Sequence[str], outcome: Choice) -> dict[str, Array]:
     return {f"choice_acc_{kind}": np.flatnonzero(names == kind) for kind in sorted(set(kinds))}
 
 
-def _intervals(outcome: Choice, by_kind: dict[str, Array], seed: int) -> dict[str, Interval | None]:
+def _outcomes(outcome: Choice, by_kind: dict[str, Array]) -> dict[str, Outcome]:
+    """The units are pictures, each with all its near misses."""
     everything = np.arange(len(outcome.owner))
-    ones = np.ones(len(outcome.all_beaten))
-    found = intervals_of_ratios(
-        {"choice_all_acc": outcome.all_beaten.astype(np.float64)},
-        {"choice_all_acc": ones},
-        seed=seed,
-    )
-    for name, misses in {"choice_acc": everything, **by_kind}.items():
-        # only pictures with such a near miss: a resample without any would have no share
-        _, cluster = np.unique(outcome.owner[misses], return_inverse=True)
-        hits = np.bincount(cluster, outcome.beaten[misses]).astype(np.float64)
-        each = np.bincount(cluster).astype(np.float64)
-        found |= intervals_of_ratios({name: hits}, {name: each}, seed=seed)
-    return found
+    pictures = len(outcome.all_beaten)
+    kinds = {"choice_acc": everything, **by_kind}
+    return {
+        "choice_all_acc": mean_of(outcome.all_beaten),
+        **{
+            name: clustered(outcome.beaten[misses], outcome.owner[misses], pictures)
+            for name, misses in kinds.items()
+        },
+    }
+
+
+TASK = Task(
+    name=NAME,
+    main="choice_all_acc",
+    needs="captions and the sidecar negatives",
+    metrics="near misses beaten, by kind",
+    source="Hsieh et al. 2023 (SugarCrepe), arXiv 2306.14610",
+    check=check,
+    run=run,
+)

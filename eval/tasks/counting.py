@@ -15,18 +15,16 @@ from torch import Tensor
 from eval.captions import digest, own_captions
 from eval.datasets import EvalDataset
 from eval.datasets.sidecars import has_sidecar, read_sidecar
-from eval.interface import TaskInput, TaskResult
+from eval.interface import Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
 from vlp.data.numbers import NUMBERS, find_numbers, with_each_number
 from vlp.data.sidecars import COLUMNS, COUNTS
 from vlp.metrics import chance
-from vlp.metrics.bootstrap import Interval, intervals_of_ratios
 from vlp.metrics.choice import pair_scores
-from vlp.metrics.classification import Classification
 from vlp.metrics.counting import LOWEST, count_by_choice, count_metrics, deviation
+from vlp.metrics.outcomes import mean_of
 
 NAME = "counting"
-OPTIONS: frozenset[str] = frozenset()
 TIE_RULE = "the true number must score strictly higher; of tied ones the farthest is predicted"
 # how many there are, of what ("" if that is not known), and the captions that may tell it
 Told = tuple[int, str, list[str]]
@@ -69,7 +67,10 @@ def run(given: TaskInput) -> TaskResult:
     outcome = count_by_choice(_scores(given.image, text, counted), torch.tensor(counted.counts))
     return TaskResult(
         metrics=count_metrics(outcome),
-        ci95=_intervals(outcome, given.spec.seed),
+        outcomes={
+            "count_acc": mean_of(outcome.correct()),
+            "count_mad": mean_of(deviation(outcome)),
+        },
         counts={
             "images": len(counted.rows),
             "texts": len(texts),
@@ -161,10 +162,12 @@ def _pairs(counted: Counted) -> list[tuple[list[str], int]]:
     return list(zip(counted.texts, counted.counts, strict=True))
 
 
-def _intervals(outcome: Classification, seed: int) -> dict[str, Interval | None]:
-    values = {
-        "count_acc": outcome.correct().astype(np.float64),
-        "count_mad": deviation(outcome),
-    }
-    ones = {name: np.ones(len(one)) for name, one in values.items()}
-    return intervals_of_ratios(values, ones, seed=seed)
+TASK = Task(
+    name=NAME,
+    main="count_acc",
+    needs="captions that tell a number from two to ten",
+    metrics="accuracy of the number, mean deviation",
+    source="Paiss et al. 2023 (CountBench), arXiv 2302.12066",
+    check=check,
+    run=run,
+)

@@ -6,12 +6,11 @@ import numpy as np
 
 from eval.captions import find_captions
 from eval.datasets import EvalDataset
-from eval.interface import TaskInput, TaskResult
+from eval.interface import Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
 from vlp.metrics.gap import gap_metrics
 
 NAME = "gap"
-OPTIONS = frozenset({"captions"})
 
 
 def check(dataset: EvalDataset, spec: EvalSpec) -> None:
@@ -48,3 +47,15 @@ def run(given: TaskInput) -> TaskResult:
         chance={"linear_separability": 0.5},
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
+
+
+TASK = Task(
+    name=NAME,
+    main="centroid_distance",
+    needs="captions",
+    metrics="modality gap, uniformity, alignment, effective rank",
+    source="Fahim et al. 2024, arXiv 2405.18570",
+    check=check,
+    run=run,
+    options=frozenset({"captions"}),
+)

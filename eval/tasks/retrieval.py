@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 
 from eval.captions import find_captions
 from eval.datasets import EvalDataset
-from eval.interface import Array, TaskInput, TaskResult
+from eval.interface import Array, Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
 from vlp.metrics import chance
 from vlp.metrics import retrieval as metric
-from vlp.metrics.bootstrap import Interval, interval_of_median, intervals_of_ratios
+from vlp.metrics.outcomes import Median, Outcome, clustered, combined
 
 Floats = NDArray[np.float64]
 NAME = "retrieval"
-OPTIONS = frozenset({"captions"})
 TIE_RULE = "a wrong candidate that scores exactly as high as the answer ranks before it"
 
 
@@ -41,7 +40,7 @@ def run(given: TaskInput) -> TaskResult:
     i2t = metric.image_to_text(given.image, text, places)
     return TaskResult(
         metrics=metric.summary(t2i, i2t),
-        ci95=_intervals(t2i, i2t, owner, given.spec.seed),
+        outcomes=_outcomes(t2i, i2t, owner),
         counts={
             "images": len(captions),
             "texts": len(texts),
@@ -61,26 +60,22 @@ def run(given: TaskInput) -> TaskResult:
     )
 
 
-def _intervals(
-    t2i: metric.Ranks, i2t: metric.Ranks, owner: Array, seed: int
-) -> dict[str, Interval | None]:
+def _outcomes(t2i: metric.Ranks, i2t: metric.Ranks, owner: Array) -> dict[str, Outcome]:
+    """The units are pictures, each with all its captions."""
     images = len(i2t.rank)
-    sums: dict[str, Floats] = {}
-    counts: dict[str, Floats] = {}
     ways = {"image_retrieval": (t2i, owner), "text_retrieval": (i2t, np.arange(images))}
-    for prefix, (ranks, cluster) in ways.items():
-        queries = np.bincount(cluster, minlength=images).astype(np.float64)  # [n]
-        for name, values in _per_query(prefix, ranks).items():
-            sums[name] = np.bincount(cluster, values, images).astype(np.float64)
-            counts[name] = queries
-    totals = {
-        "rsum": dict.fromkeys(metric.recall_names(), 1.0),
-        "mean_recall@1": {"image_retrieval_recall@1": 0.5, "text_retrieval_recall@1": 0.5},
+    ratios = {
+        name: clustered(values, units, images)
+        for prefix, (ranks, units) in ways.items()
+        for name, values in _per_query(prefix, ranks).items()
     }
+    recalls = [ratios[name] for name in metric.recall_names()]
+    ones = [ratios[f"{prefix}_recall@1"] for prefix in ways]
     return {
-        **intervals_of_ratios(sums, counts, totals=totals, seed=seed),
-        "image_retrieval_median_rank": interval_of_median(t2i.rank, owner, seed=seed),
-        "text_retrieval_median_rank": interval_of_median(i2t.rank, np.arange(images), seed=seed),
+        **ratios,
+        "rsum": combined([1.0] * len(recalls), recalls),
+        "mean_recall@1": combined([0.5, 0.5], ones),
+        **{f"{prefix}_median_rank": Median(r.rank, units) for prefix, (r, units) in ways.items()},
     }
 
 
@@ -110,3 +105,15 @@ def _predictions(
         "text_top": i2t.top,
         "text_score": i2t.top_score,
     }
+
+
+TASK = Task(
+    name=NAME,
+    main="mean_recall@1",
+    needs="captions",
+    metrics="R@1/5/10 both ways, median and mean rank, MRR, rsum",
+    source="names of CLIP_benchmark and DataComp",
+    check=check,
+    run=run,
+    options=frozenset({"captions"}),
+)

@@ -12,16 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.datasets import EvalDataset
-from eval.interface import Array, TaskInput, TaskResult
+from eval.interface import Array, Task, TaskInput, TaskResult
 from eval.prompts import find_prompts
 from eval.spec import EvalSpec
 from vlp.metrics import chance
-from vlp.metrics.bootstrap import Interval, interval_of_class_mean, intervals_of_ratios
 from vlp.metrics.classification import Classification, classify
+from vlp.metrics.outcomes import ClassMean, Outcome, mean_of
 from vlp.metrics.similarity import similarity
 
 NAME = "zeroshot_classification"
-OPTIONS = frozenset({"classnames", "templates"})
 TIE_RULE = "the true class must score strictly higher than every other one"
 
 
@@ -50,7 +49,7 @@ def run(given: TaskInput) -> TaskResult:
     outcome = classify(scores, torch.from_numpy(given.dataset.labels))
     return TaskResult(
         metrics=outcome.metrics,
-        ci95=_intervals(outcome, given.spec.seed),
+        outcomes=outcomes_of(outcome),
         counts={
             "images": len(given.dataset),
             "texts": len(set(texts)),
@@ -70,12 +69,10 @@ def classifier(text: Tensor, classes: int) -> Tensor:
     return F.normalize(text.view(classes, -1, text.shape[1]).mean(1), dim=-1)
 
 
-def _intervals(outcome: Classification, seed: int) -> dict[str, Interval | None]:
-    hits = {name: outcome.correct(k).astype(np.float64) for name, k in outcome.top_k.items()}
-    ones = {name: np.ones(len(values)) for name, values in hits.items()}
-    found = intervals_of_ratios(hits, ones, seed=seed)
-    recall = interval_of_class_mean(outcome.labels, outcome.correct(), seed=seed)
-    return {**found, "mean_per_class_recall": recall}
+def outcomes_of(outcome: Classification) -> dict[str, Outcome]:
+    """The units are pictures."""
+    hits: dict[str, Outcome] = {n: mean_of(outcome.correct(k)) for n, k in outcome.top_k.items()}
+    return {**hits, "mean_per_class_recall": ClassMean(outcome.labels, outcome.correct())}
 
 
 def _predictions(
@@ -91,3 +88,15 @@ def _predictions(
         "classnames": np.array(classnames),
         "confusion": outcome.confusion,
     }
+
+
+TASK = Task(
+    name=NAME,
+    main="acc1",
+    needs="labels and class names",
+    metrics="accuracy, top-5 accuracy, mean per-class recall",
+    source="Radford et al. 2021, arXiv 2103.00020; names of CLIP_benchmark",
+    check=check,
+    run=run,
+    options=frozenset({"classnames", "templates"}),
+)

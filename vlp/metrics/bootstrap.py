@@ -1,4 +1,4 @@
-"""95 % bootstrap intervals (percentile method), seeded.
+"""Bootstrap distributions and 95 % intervals (percentile method), seeded.
 
 What is resampled is the unit that was drawn independently: a picture, together with all its
 captions. Resampling captions one by one would treat five descriptions of one photo as five
@@ -8,84 +8,75 @@ Percentile, not BCa: BCa divides by the spread of a jackknife and is not defined
 are equal, which is the usual case early in training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 Interval = tuple[float, float]
+Floats = NDArray[np.float64]
 RESAMPLES = 1000
 _CELLS = 1 << 22  # resampled values held at a time: 32 MB
 
 
-def intervals_of_ratios(
-    sums: Mapping[str, NDArray[np.float64]],
-    counts: Mapping[str, NDArray[np.float64]],
-    *,
-    totals: Mapping[str, Mapping[str, float]] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> dict[str, Interval | None]:
-    """Intervals of sum(s) / sum(c) over resampled clusters, all names on the same resamples.
+def percentiles(drawn: Floats) -> Interval:
+    """The 95 % interval of a bootstrap distribution [R]."""
+    low, high = np.nanpercentile(drawn, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def distribution_of_ratio(sums: Floats, counts: Floats, *, seed: int = 0) -> Floats | None:
+    """sum(sums) / sum(counts) over resampled units, [R]; None for fewer than two units.
 
     Args:
-        sums: name -> [n], the sum of a quantity within each cluster (a picture).
-        counts: name -> [n], the number of observations in each cluster; a mean over single samples
-            has ones.
-        totals: name -> {name in sums: coefficient}, further quantities that are linear in the
-            ratios (a sum of recalls).
-        seed: of the resampling.
-        resamples: number of bootstrap resamples.
-
-    Returns:
-        name -> (low, high), or None for fewer than two clusters, which have no spread to measure.
+        sums: [n], the sum of a quantity within each unit (a picture).
+        counts: [n], the number of observations in each; units without any are left out, as a
+            resample of them alone would have no ratio.
+        seed: of the resampling; equal n and seed give equal resamples.
     """
-    names = list(sums)
-    totals = totals or {}
-    if len(sums[names[0]]) < 2:
-        return dict.fromkeys([*names, *totals])
-    data = (np.stack([sums[k] for k in names]), np.stack([counts[k] for k in names]))  # 2 x [k, n]
-    drawn = _distribution(data, _ratio, seed=seed, resamples=resamples)  # [k, resamples]
-    rows = dict(zip(names, drawn, strict=True))
-    for name, terms in totals.items():
-        rows[name] = np.sum([factor * rows[term] for term, factor in terms.items()], axis=0)
-    return {name: _interval(values) for name, values in rows.items()}
+    there = counts > 0
+    sums, counts = sums[there], counts[there]
+    if len(sums) < 2:
+        return None
+
+    def statistic(drawn: NDArray[np.int64]) -> Floats:
+        return np.asarray(sums[drawn].sum(1) / counts[drawn].sum(1))
+
+    return _distribution(len(sums), statistic, seed=seed)
 
 
-def interval_of_median(
-    values: NDArray[np.int64], clusters: NDArray[np.int64], *, seed: int = 0
-) -> Interval | None:
-    """Interval of the median of `values` [m] when whole clusters are resampled.
+def distribution_of_median(
+    values: NDArray[np.int64], units: NDArray[np.int64], *, seed: int = 0
+) -> Floats | None:
+    """The median of `values` [m] when whole units are resampled, [R]; None for fewer than two.
 
     Args:
         values: [m].
-        clusters: [m], the cluster of each value, in 0..n-1; every cluster has a value.
+        units: [m], the unit of each value, in 0..n-1; every unit has a value.
         seed: of the resampling.
     """
     order = np.argsort(values, kind="stable")
-    values, clusters = values[order], clusters[order]
-    n = int(clusters.max()) + 1
+    values, units = values[order], units[order]
+    n = int(units.max()) + 1
     if n < 2:
         return None
 
-    def statistic(drawn: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
-        rows = drawn.reshape(-1, n)  # [batch, n]
-        cells = rows + n * np.arange(len(rows))[:, None]
-        times = np.bincount(cells.ravel(), minlength=rows.size).reshape(rows.shape)
-        upto = times[:, clusters].cumsum(1)  # [batch, m], drawn values up to each, in their order
+    def statistic(drawn: NDArray[np.int64]) -> Floats:
+        cells = drawn + n * np.arange(len(drawn))[:, None]
+        times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        upto = times[:, units].cumsum(1)  # [batch, m], drawn values up to each, in their order
         middle = ((upto[:, -1] - 1) // 2, upto[:, -1] // 2)
         found = [values[(upto > place[:, None]).argmax(1)] for place in middle]
-        return np.asarray(np.mean(found, axis=0)).reshape(drawn.shape[:-1])
+        return np.asarray(np.mean(found, axis=0))
 
-    data = (np.arange(n),)
-    return _interval(_distribution(data, statistic, seed=seed, cells=len(values)))
+    return _distribution(n, statistic, seed=seed, cells=len(values))
 
 
-def interval_of_class_mean(
+def distribution_of_class_mean(
     labels: NDArray[np.int64], correct: NDArray[np.bool_], *, seed: int = 0
-) -> Interval | None:
-    """Interval of the mean per-class recall over resampled samples [n].
+) -> Floats | None:
+    """The mean per-class recall over resampled samples [n], [R]; None for fewer than two.
 
     A class that a resample misses counts as absent there, as it does in the metric itself.
     """
@@ -93,52 +84,59 @@ def interval_of_class_mean(
         return None
     classes = int(labels.max()) + 1
 
-    def statistic(drawn: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
-        rows = drawn.reshape(-1, drawn.shape[-1])  # [batch, n]
-        cells = labels[rows] + classes * np.arange(len(rows))[:, None]
-        shape = (len(rows), classes)
-        size = len(rows) * classes
+    def statistic(drawn: NDArray[np.int64]) -> Floats:
+        cells = labels[drawn] + classes * np.arange(len(drawn))[:, None]
+        shape = (len(drawn), classes)
+        size = len(drawn) * classes
         total = np.bincount(cells.ravel(), minlength=size).reshape(shape)
-        hits = np.bincount(cells[correct[rows]], minlength=size).reshape(shape)
+        hits = np.bincount(cells[correct[drawn]], minlength=size).reshape(shape)
         recall = hits / np.maximum(total, 1)  # [batch, C], 0 for absent classes
-        return np.asarray(recall.sum(1) / (total > 0).sum(1)).reshape(drawn.shape[:-1])
+        return np.asarray(recall.sum(1) / (total > 0).sum(1))
 
-    return _interval(_distribution((np.arange(len(labels)),), statistic, seed=seed))
+    return _distribution(len(labels), statistic, seed=seed, cells=max(len(labels), classes))
 
 
-def _ratio(
-    sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int
-) -> NDArray[np.float64]:
-    return np.asarray(sums.sum(axis) / counts.sum(axis))
+def distribution_of_statistic(
+    statistic: Callable[..., float], columns: tuple[NDArray[np.generic], ...], *, seed: int = 0
+) -> Floats | None:
+    """A statistic of resampled rows of all columns, [R]; None for fewer than two rows.
+
+    Resamples on which it is not defined (NaN: one class is missing) are left out.
+    """
+    n = len(columns[0])
+    if n < 2:
+        return None
+
+    def each(drawn: NDArray[np.int64]) -> Floats:
+        return np.array([statistic(*(column[rows] for column in columns)) for rows in drawn])
+
+    found = _distribution(n, each, seed=seed)
+    return found if np.isfinite(found).any() else None
 
 
 def _distribution(
-    data: tuple[NDArray[np.generic], ...],
-    statistic: Callable[..., NDArray[np.float64]],
-    *,
-    seed: int,
-    resamples: int = RESAMPLES,
-    cells: int = 0,
-) -> NDArray[np.float64]:
-    """The statistic on each resample, [..., resamples].
+    n: int, statistic: Callable[[NDArray[np.int64]], Floats], *, seed: int, cells: int = 0
+) -> Floats:
+    """A statistic of units drawn with replacement, [R].
 
     Args:
-        cells: values that a resample holds in memory, where they are more than its data.
+        n: units.
+        statistic: drawn units [batch, n] -> [batch].
+        seed: of the draws.
+        cells: values that a resample holds in memory, where they are more than its units.
     """
+
+    def flat(drawn: NDArray[np.int64], axis: int) -> Floats:
+        return statistic(drawn.reshape(-1, n)).reshape(drawn.shape[:-1])
+
     result = stats.bootstrap(
-        data,
-        statistic,
-        n_resamples=resamples,
-        batch=max(1, _CELLS // max(cells, data[0].size)),
+        (np.arange(n),),
+        flat,
+        n_resamples=RESAMPLES,
+        batch=max(1, _CELLS // max(cells, n)),
         vectorized=True,
-        paired=len(data) > 1,
         axis=-1,
         method="percentile",
         random_state=np.random.default_rng(seed),
     )
     return np.asarray(result.bootstrap_distribution)
-
-
-def _interval(drawn: NDArray[np.float64]) -> Interval:
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return float(low), float(high)

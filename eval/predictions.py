@@ -1,0 +1,78 @@
+"""Predictions on disk: an .npz of arrays for each sample, with the outcomes of the metrics.
+
+`outcome:METRIC:KIND:FIELD` are the fields of an outcome; everything else is of the task. Nothing in
+such a file is ever unpickled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from eval.interface import Array
+from vlp.data.files import replace_atomically
+from vlp.metrics.outcomes import ClassMean, Computed, Linear, Median, Outcome, Ratio
+
+_KINDS = {kind.__name__: kind for kind in (Ratio, ClassMean, Median, Linear)}
+_COMPUTED = Computed.__name__
+_NEEDED = ("data", "data_sha", "limit", "split", "key")
+
+
+def write(path: Path, arrays: Mapping[str, Array], outcomes: Mapping[str, Outcome]) -> None:
+    """Write both, atomically."""
+    everything = dict(arrays)
+    for metric, outcome in outcomes.items():
+        everything |= _to_arrays(metric, outcome)
+
+    def save(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **everything)
+
+    replace_atomically(path, save)
+
+
+def read(path: Path) -> dict[str, Array]:
+    """The arrays of a file.
+
+    Raises:
+        ValueError: no such file, or a damaged one.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            saved = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    missing = [name for name in _NEEDED if name not in saved]
+    if missing:
+        raise ValueError(f"{path} cannot be read: it has no {', '.join(missing)}")
+    return saved
+
+
+def outcomes(saved: Mapping[str, Array]) -> dict[str, Outcome]:
+    """{metric: outcome} of the arrays of a file."""
+    found: dict[tuple[str, str], dict[str, Array]] = {}
+    for name, array in saved.items():
+        if name.startswith("outcome:"):
+            metric, kind, field = name.removeprefix("outcome:").rsplit(":", 2)
+            found.setdefault((metric, kind), {})[field] = array
+    return {metric: _from_arrays(kind, own) for (metric, kind), own in found.items()}
+
+
+def _to_arrays(metric: str, outcome: Outcome) -> dict[str, Array]:
+    kind = type(outcome).__name__
+    if isinstance(outcome, Computed):
+        own: dict[str, Array] = {"statistic": np.array(outcome.statistic)}
+        own |= {f"{place:02d}": column for place, column in enumerate(outcome.columns)}
+    else:
+        own = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    return {f"outcome:{metric}:{kind}:{name}": array for name, array in own.items()}
+
+
+def _from_arrays(kind: str, own: dict[str, Array]) -> Outcome:
+    if kind == _COMPUTED:
+        statistic = str(own.pop("statistic"))
+        return Computed(statistic, tuple(own[name] for name in sorted(own)))
+    outcome: Outcome = _KINDS[kind](**own)
+    return outcome

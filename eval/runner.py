@@ -1,0 +1,142 @@
+"""Many checkpoints on many benchmarks: what is finished is left alone, what fails is named."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from eval import results
+from eval.datasets import EvalDataset, open_dataset
+from eval.features import Features
+from eval.metric_names import summary
+from eval.run import Prepared, check_model, evaluate_task, prepare
+from eval.spec import EvalSpec
+from vlp import dist, load
+from vlp.checkpoint import read_card
+from vlp.published import find_published
+
+# what a benchmark may fail of while the others go on; with several ranks these are raised by all
+FAILURES = (ValueError, OSError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Tasks on one data set."""
+
+    spec: EvalSpec  # its `task` is the first of them
+    tasks: tuple[str, ...]
+    name: str | None = None  # of the benchmark, where it is not that of the folder
+
+    @property
+    def title(self) -> str:
+        return self.name or self.spec.data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How checkpoints are loaded, and where features and results are kept."""
+
+    output: Path
+    cache: Path | None
+    device: str
+    precision: str
+    recompute: bool = False  # also what is finished
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What became of every benchmark."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    finished_before: int = 0
+    problems: list[str] = field(default_factory=list)  # in the order in which they came up
+
+    def add(self, where: str, error: Exception) -> None:
+        self.problems.append(f"{where}: {error}")
+
+
+def open_job(job: Job) -> EvalDataset:
+    """The data set of a job, after all its tasks were checked on it.
+
+    Raises:
+        FileNotFoundError, ValueError: the data cannot be used.
+    """
+    spec = job.spec
+    dataset = open_dataset(spec.data, spec.split).limited(spec.limit)
+    if job.name is not None:
+        dataset = replace(dataset, name=job.name)
+    for task in job.tasks:
+        prepare(dataset, spec, task)
+    return dataset
+
+
+def run_checkpoint(
+    source: str, jobs: Sequence[Job], settings: Settings, say: Callable[[str], None]
+) -> Report:
+    """Evaluate one checkpoint on every benchmark; every rank calls it.
+
+    Raises:
+        FileNotFoundError, ValueError: the checkpoint cannot be loaded.
+    """
+    started = perf_counter()
+    encoder = load(source, device=settings.device, precision=settings.precision)
+    description = {"load_seconds": perf_counter() - started, **_progress(source)}
+    report = Report()
+    finished = {} if settings.recompute else results.find_finished(settings.output)
+    finished = dist.gather_objects(finished)[0]
+    for job in jobs:
+        spec = job.spec
+        features = Features(
+            encoder,
+            settings.cache,
+            batch=spec.batch,
+            workers=spec.workers,
+            show_progress=True,
+        )
+        try:
+            dataset = open_job(job)
+        except FAILURES as error:
+            report.add(job.title, error)
+            continue
+        for task in job.tasks:
+            try:
+                record = _run_task(
+                    features, prepare(dataset, spec, task), (finished, description), settings
+                )
+            except FAILURES as error:
+                report.add(f"{job.title}, {task}", error)
+                continue
+            report.finished_before += record["key"] in finished
+            report.records.append(record)
+            before = ", finished before" if record["key"] in finished else ""
+            say(summary(record) + before)
+    return report
+
+
+def _run_task(
+    features: Features,
+    prepared: Prepared,
+    known: tuple[Mapping[str, dict[str, Any]], Mapping[str, Any]],
+    settings: Settings,
+) -> dict[str, Any]:
+    finished, description = known
+    encoder = features.encoder
+    check_model(encoder, (prepared.task.name,))
+    key = results.key_of(encoder, prepared.spec, prepared.dataset, prepared.more)
+    if key in finished:
+        return finished[key]
+    record, result = evaluate_task(features, prepared, description)
+    if dist.rank() == 0:
+        results.write(settings.output, record, result, keep=True)
+    return record
+
+
+def _progress(source: str) -> dict[str, int]:
+    """How far a checkpoint of ours was trained; nothing for weights made by others."""
+    path = Path(source.removeprefix("local-dir:")).expanduser()
+    try:
+        card = read_card(find_published(path)) if path.is_dir() else None
+    except FileNotFoundError:  # a folder of another library
+        return {}
+    return {"step": card.step, "samples_seen": card.samples_seen} if card else {}

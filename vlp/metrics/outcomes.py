@@ -1,0 +1,196 @@
+"""What each sample contributed to a score: enough for its interval and for a paired comparison.
+
+Two models evaluated on the same samples give outcomes of the same units, so their difference can be
+resampled unit by unit, which is far narrower than the two intervals side by side.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from vlp.metrics import bootstrap
+from vlp.metrics.bootstrap import Interval
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """sum(sums) / sum(counts) over n units; the mean of single samples has counts of one.
+
+    The unit is what was drawn independently: a picture, with all its captions.
+    """
+
+    sums: Floats  # [n]
+    counts: Floats  # [n]
+
+    @property
+    def value(self) -> float:
+        return float(self.sums.sum() / self.counts.sum())
+
+
+@dataclass(frozen=True)
+class ClassMean:
+    """Mean over the classes that occur of the share of their n samples that is right."""
+
+    labels: NDArray[np.int64]  # [n]
+    correct: NDArray[np.bool_]  # [n]
+
+    @property
+    def value(self) -> float:
+        totals = np.bincount(self.labels)
+        hits = np.bincount(self.labels, self.correct.astype(np.float64))
+        return float((hits[totals > 0] / totals[totals > 0]).mean())
+
+
+@dataclass(frozen=True)
+class Median:
+    """Median of m values that belong to n units."""
+
+    values: NDArray[np.int64]  # [m]
+    units: NDArray[np.int64]  # [m], in 0..n-1, each with a value
+
+    @property
+    def value(self) -> float:
+        return float(np.median(self.values))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A weighted sum of ratios over the same units, such as a sum of recalls."""
+
+    weights: Floats  # [k]
+    sums: Floats  # [k, n]
+    counts: Floats  # [k, n]
+
+    @property
+    def value(self) -> float:
+        return float(self.weights @ (self.sums.sum(1) / self.counts.sum(1)))
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A statistic of the whole set, which is computed anew for every resample."""
+
+    statistic: str  # one of `STATISTICS`
+    columns: tuple[NDArray[np.generic], ...]  # [n, ...] each, its arguments
+
+    @property
+    def value(self) -> float:
+        return STATISTICS[self.statistic](*self.columns)
+
+
+Outcome = Ratio | ClassMean | Median | Linear | Computed
+# what `Computed` may be of: columns [n, ...] -> number
+STATISTICS: Mapping[str, Callable[..., float]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A - B on the same samples."""
+
+    value: float
+    interval: Interval | None  # 95 %
+    p: float | None  # of no difference
+    test: str  # "McNemar exact" or "bootstrap"
+
+
+def mean_of(values: NDArray[np.generic]) -> Ratio:
+    """The mean of single samples [n]."""
+    return Ratio(values.astype(np.float64), np.ones(len(values)))
+
+
+def combined(weights: Sequence[float], ratios: Sequence[Ratio]) -> Linear:
+    """The weighted sum of ratios over the same units."""
+    sums = np.stack([ratio.sums for ratio in ratios])
+    return Linear(np.array(weights), sums, np.stack([ratio.counts for ratio in ratios]))
+
+
+def clustered(values: NDArray[np.generic], units: NDArray[np.int64], n: int) -> Ratio:
+    """The mean of values [m] that belong to n units [m]; a unit without values counts nothing."""
+    sums = np.bincount(units, values.astype(np.float64), n).astype(np.float64)
+    return Ratio(sums, np.bincount(units, minlength=n).astype(np.float64))
+
+
+def interval(outcome: Outcome, *, seed: int = 0) -> Interval | None:
+    """95 % bootstrap interval; None for fewer than two units."""
+    drawn = distribution(outcome, seed=seed)
+    return None if drawn is None else bootstrap.percentiles(drawn)
+
+
+def distribution(outcome: Outcome, *, seed: int = 0) -> Floats | None:
+    """The score on each of the resamples, [R], the same resamples for equal n and seed."""
+    match outcome:
+        case Ratio():
+            return bootstrap.distribution_of_ratio(outcome.sums, outcome.counts, seed=seed)
+        case ClassMean():
+            return bootstrap.distribution_of_class_mean(outcome.labels, outcome.correct, seed=seed)
+        case Median():
+            return bootstrap.distribution_of_median(outcome.values, outcome.units, seed=seed)
+        case Linear():
+            rows = zip(outcome.sums, outcome.counts, strict=True)
+            drawn = [bootstrap.distribution_of_ratio(s, c, seed=seed) for s, c in rows]
+            parts = [part for part in drawn if part is not None]
+            return outcome.weights @ np.stack(parts) if len(parts) == len(drawn) else None
+        case Computed():
+            statistic = STATISTICS[outcome.statistic]
+            return bootstrap.distribution_of_statistic(statistic, outcome.columns, seed=seed)
+
+
+def compare(one: Outcome, other: Outcome, *, seed: int = 0) -> Difference:
+    """Paired difference of two models on the same samples.
+
+    For single samples that are right or wrong the p-value is McNemar's, exact (binomial on those
+    on which the two differ); else that of the bootstrap, twice the smaller tail.
+
+    Raises:
+        ValueError: outcomes of another kind or number of units.
+    """
+    if type(one) is not type(other) or _units(one) != _units(other):
+        raise ValueError(f"outcomes of {_units(one)} and {_units(other)} units are not paired")
+    first, second = distribution(one, seed=seed), distribution(other, seed=seed)
+    value = one.value - other.value
+    if first is None or second is None:
+        return Difference(value=value, interval=None, p=None, test="none")
+    drawn = first - second
+    p, test = _p_value(one, other, drawn)
+    return Difference(value=value, interval=bootstrap.percentiles(drawn), p=p, test=test)
+
+
+def is_binary(outcome: Outcome) -> bool:
+    """Whether the units are single samples, each right or wrong."""
+    return (
+        isinstance(outcome, Ratio)
+        and bool((outcome.counts == 1).all())
+        and bool(np.isin(outcome.sums, (0, 1)).all())
+    )
+
+
+def _p_value(one: Outcome, other: Outcome, drawn: Floats) -> tuple[float, str]:
+    if isinstance(one, Ratio) and isinstance(other, Ratio) and is_binary(one) and is_binary(other):
+        won = int(((one.sums == 1) & (other.sums == 0)).sum())
+        lost = int(((one.sums == 0) & (other.sums == 1)).sum())
+        if won + lost == 0:
+            return 1.0, "McNemar exact"
+        return float(stats.binomtest(won, won + lost).pvalue), "McNemar exact"
+    # one more on each side: a bootstrap of R resamples cannot tell less than 1 / R from nothing
+    low, high = (1 + (drawn <= 0).sum()), (1 + (drawn >= 0).sum())
+    return float(min(1.0, 2 * min(low, high) / (1 + len(drawn)))), "bootstrap"
+
+
+def _units(outcome: Outcome) -> tuple[int, ...]:
+    match outcome:
+        case Ratio():
+            return (len(outcome.sums),)
+        case ClassMean():
+            return (len(outcome.labels),)
+        case Median():
+            return len(outcome.values), int(outcome.units.max()) + 1
+        case Linear():
+            return outcome.sums.shape
+        case Computed():
+            return (len(outcome.columns[0]),)
