@@ -11,8 +11,9 @@ from data_tools.collection import Collection, FileReader, Picture, with_captions
 from data_tools.errors import InputError
 from data_tools.folders import read_folder
 from data_tools.progress import watched
-from data_tools.tables import SUFFIXES, Row, read_rows
+from data_tools.tables import SUFFIXES, read_rows
 from vlp.data.files import is_text
+from vlp.data.tables import Row
 
 UNASSIGNED = "unassigned"  # the split of rows whose split value is empty
 _RESERVED_FOLDERS = ("annotations", "classification")

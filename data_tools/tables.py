@@ -1,26 +1,16 @@
 """Tables as rows: CSV, TSV, JSON Lines and parquet, each error with its file and line."""
 
-import csv
-import json
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_tools.errors import InputError
+from vlp.data import tables
+from vlp.data.tables import Row, TableError, check_names
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table and where it stands, for messages."""
-
-    place: str
-    values: dict[str, Any]
+SUFFIXES = (*tables.SUFFIXES, ".parquet")
 
 
 def read_rows(path: Path, named: Container[str | None] = ()) -> Iterator[Row]:
@@ -32,100 +22,11 @@ def read_rows(path: Path, named: Container[str | None] = ()) -> Iterator[Row]:
     Raises:
         InputError: not UTF-8, a repeated column, a row of another length, no table at all.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl":
-        return _jsonl(path)
-    if suffix == ".parquet":
-        return _parquet(path, named)
-    return _separated(path, "\t" if suffix == ".tsv" else ",")
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}: not UTF-8 (byte 0x{raw[error.start]:02x} at position "
-                    f"{error.start + 1}); convert the file to UTF-8"
-                ) from None
-
-
-def _separated(path: Path, delimiter: str) -> Iterator[Row]:
-    # Many TSV files are written without any quoting, and there a quote sign is only a character.
-    quoted = delimiter == "," or _is_quoted(path)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(_lines(path), delimiter=delimiter, quoting=quoting, strict=True)
+    parquet = path.suffix.lower() == ".parquet"
     try:
-        header = next(reader, None)
-        if not header:
-            raise InputError(f"{path}: empty; expected a first line with the names of the columns")
-        _check_names(path, header)
-        for values in reader:
-            place = f"{path}, line {reader.line_num}"
-            if not values:
-                continue
-            if len(values) != len(header):
-                raise InputError(
-                    f"{place}: {len(values)} fields, but the header has {len(header)} "
-                    f"({', '.join(header)})"
-                )
-            yield Row(place, dict(zip(header, values, strict=True)))
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}") from None
-
-
-def _is_quoted(path: Path) -> bool:
-    """Whether a TSV reads as a quoted table.
-
-    A field that holds a line break or a tab may as well be two stray quote signs: it counts only
-    where every row then has the header's length, and without quoting they have not.
-    """
-    lengths: set[int] = set()
-    swallowed = False
-    try:
-        for row in csv.reader(_lines(path), delimiter="\t", strict=True):
-            lengths |= {len(row)} if row else set()
-            swallowed |= any("\n" in field or "\t" in field for field in row)
-    except csv.Error:
-        return False
-    unquoted = {line.count("\t") for line in _lines(path) if line.strip()} if swallowed else set()
-    return not swallowed or (len(lengths) == 1 and len(unquoted) > 1)
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(
-                f"{path}: the column {name!r} appears {names.count(name)} times; "
-                f"the columns are: {', '.join(names)}"
-            )
-
-
-def _jsonl(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            values = json.loads(line, object_pairs_hook=_unique)
-        except ValueError as error:
-            raise InputError(f"{place}: not JSON ({error})") from None
-        except RecursionError:
-            raise InputError(f"{place}: JSON that is nested too deeply") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{place}: expected a JSON object, got {type(values).__name__}")
-        yield Row(place, values)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} appears twice")
-    return values
+        yield from _parquet(path, named) if parquet else tables.read_rows(path)
+    except TableError as error:
+        raise InputError(str(error)) from None
 
 
 def _parquet(path: Path, named: Container[str | None]) -> Iterator[Row]:
@@ -133,7 +34,7 @@ def _parquet(path: Path, named: Container[str | None]) -> Iterator[Row]:
     try:
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
-        _check_names(path, schema.names)
+        check_names(path, schema.names)
         binary = [f.name for f in schema if f.name not in named and _holds_bytes(f.type)]
         if binary:
             print(f"{path}: columns of binary data are left out: {', '.join(binary)}", flush=True)
@@ -142,7 +43,7 @@ def _parquet(path: Path, named: Container[str | None]) -> Iterator[Row]:
             for values in _without_nanoseconds(batch).to_pylist():
                 number += 1
                 yield Row(f"{path}, row {number}", values)
-    except InputError:
+    except TableError:
         raise
     except pa.ArrowException as error:
         raise InputError(f"{path}: not readable as parquet ({error})") from None

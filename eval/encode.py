@@ -134,7 +134,7 @@ def encode_texts(
     show_progress: bool = False,
     encode: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> Tensor:
-    """Features of all texts, each different one encoded once -> [m, D].
+    """Features of all texts, each different one encoded once -> [m, D], on every rank.
 
     Args:
         texts: [m].
@@ -147,7 +147,8 @@ def encode_texts(
         ValueError: the features are no numbers.
     """
     encode = encode or encoder.encode_text
-    unique = list(dict.fromkeys(texts))
+    # in the order of their lengths, as a batch is as long as its longest text
+    unique = sorted(set(texts), key=lambda text: (len(text), text))
     features, positions = [], []
     with _progress(len(unique), "texts", show_progress) as bar:
         for rows in _own(_batches(range(len(unique)), batch)):

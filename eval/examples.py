@@ -1,20 +1,18 @@
 """Examples for the report: what the model got right and wrong, with the pictures."""
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.datasets import EvalDataset, open_dataset
+from eval.datasets.selection import TEXT
+from eval.flips import spread
 from eval.interface import Array
-from vlp.data.images import UnreadableImageError
+from eval.thumbnails import Picture
 
 _EACH = 4  # right ones and wrong ones of a kind
-_SIDE = 120  # pixels of a thumbnail
 _SHOWN = 5
 _WRITTEN = 9  # captions that the model wrote
 
@@ -40,55 +38,24 @@ class Example:
     top: Sequence[Candidate]
 
 
-def thumbnails(saved: Mapping[str, Array]) -> tuple[Callable[[int], str | None], str | None]:
-    """Row of the predictions -> picture as a data URI, and why pictures are missing, if they are.
-
-    The pictures are read from the data set again, by key, if it is the one that was evaluated.
-    """
-    try:
-        dataset = open_dataset(str(saved["data"]), str(saved["split"]) or None)
-    except (OSError, ValueError) as error:
-        return _no_picture, f"no pictures, as the data cannot be read: {error}"
-    dataset = dataset.limited(int(saved["limit"]) or None)
-    if dataset.fingerprint != str(saved["data_sha"]):
-        return _no_picture, "no pictures, as the data has changed since the evaluation"
-    place = {key: position for position, key in enumerate(dataset.keys)}
-    cache: dict[int, str | None] = {}
-
-    def thumbnail(row: int) -> str | None:
-        if row not in cache:
-            cache[row] = _thumbnail(dataset, place.get(str(saved["key"][row])))
-        return cache[row]
-
-    return thumbnail, None
-
-
-def _no_picture(_: int) -> None:
-    return None
-
-
-def text_to_image(
-    saved: Mapping[str, Array], picture: Callable[[int], str | None]
-) -> list[Example]:
+def text_to_image(saved: Mapping[str, Array], picture: Picture) -> list[Example]:
     """Captions as queries: the true picture, and the pictures that the model put first."""
+    keys = saved["key"]
     found = []
     for query in _choose(saved["image_rank"]):
         answer = int(saved["owner"][query])
         top = [
-            Candidate(score=float(score), right=int(row) == answer, picture=picture(int(row)))
+            Candidate(score=float(score), right=int(row) == answer, picture=picture(str(keys[row])))
             for row, score in _top(saved, "image", query)
         ]
         rank = int(saved["image_rank"][query])
         text = str(saved["caption"][query])
-        found.append(
-            Example(right=rank == 1, rank=rank, text=text, picture=picture(answer), top=top)
-        )
+        own = picture(str(keys[answer]))
+        found.append(Example(right=rank == 1, rank=rank, text=text, picture=own, top=top))
     return found
 
 
-def image_to_text(
-    saved: Mapping[str, Array], picture: Callable[[int], str | None]
-) -> list[Example]:
+def image_to_text(saved: Mapping[str, Array], picture: Picture) -> list[Example]:
     """Pictures as queries: the captions that the model put first, own ones marked."""
     found = []
     for query in _choose(saved["text_rank"]):
@@ -101,11 +68,12 @@ def image_to_text(
             for row, score in _top(saved, "text", query)
         ]
         rank = int(saved["text_rank"][query])
-        found.append(Example(right=rank == 1, rank=rank, picture=picture(query), top=top))
+        own = picture(str(saved["key"][query]))
+        found.append(Example(right=rank == 1, rank=rank, picture=own, top=top))
     return found
 
 
-def classified(saved: Mapping[str, Array], picture: Callable[[int], str | None]) -> list[Example]:
+def classified(saved: Mapping[str, Array], picture: Picture) -> list[Example]:
     """Pictures with the classes that the model put first."""
     names = saved["classnames"]
     found = []
@@ -116,49 +84,73 @@ def classified(saved: Mapping[str, Array], picture: Callable[[int], str | None])
             for c, score in zip(saved["top"][query, :3], saved["score"][query, :3], strict=True)
         ]
         rank = int(saved["rank"][query])
+        own = picture(str(saved["key"][query]))
+        text = str(names[label])
+        found.append(Example(right=rank == 1, rank=rank, text=text, picture=own, top=top))
+    return found
+
+
+def chosen(saved: Mapping[str, Array], picture: Picture) -> tuple[list[Example], list[Example]]:
+    """What is chosen among near misses, in the order in which the model ranks it.
+
+    Within a tie the wrong ones come first.
+
+    Returns:
+        Pictures with their text and its near misses; texts with their picture and others.
+    """
+    of_text = saved["chosen"] == TEXT
+    return (
+        _chosen(saved, np.flatnonzero(of_text), picture),
+        _chosen(saved, np.flatnonzero(~of_text), picture),
+    )
+
+
+def _chosen(saved: Mapping[str, Array], rows: NDArray[np.int64], picture: Picture) -> list[Example]:
+    """Of comparisons that all choose a text, or all a picture."""
+    same = np.stack([saved[name][rows] for name in ("item", "right_picture", "right_text")])
+    _, query = np.unique(same, axis=1, return_inverse=True)
+    query = query.reshape(-1)  # what each comparison asks
+    lost = saved["wrong_score"][rows] >= saved["right_score"][rows]
+    above = np.bincount(query, lost).astype(np.int64)
+    found = []
+    for one in _choose(1 + above):
+        own = rows[query == one]
+        wrong = [_candidate(saved, int(row), "wrong", picture) for row in own]
+        answer = _candidate(saved, int(own[0]), "right", picture)
+        top = sorted([*wrong, answer], key=lambda candidate: (-candidate.score, candidate.right))
+        of_text = saved["chosen"][own[0]] == TEXT
+        rank = 1 + int(above[one])
         found.append(
             Example(
-                right=rank == 1, rank=rank, text=str(names[label]), picture=picture(query), top=top
+                right=rank == 1,
+                rank=rank,
+                picture=answer.picture,
+                text="" if of_text else answer.text,
+                top=top,
             )
         )
     return found
 
 
-def chosen(saved: Mapping[str, Array], picture: Callable[[int], str | None]) -> list[Example]:
-    """Pictures with their caption and its near misses, in the order in which the model ranks them.
-
-    Within a tie the near misses come first.
-    """
-    owner, true, wrong = saved["owner"], saved["true_score"], saved["miss_score"]
-    above = np.bincount(owner, wrong >= true[owner], len(true)).astype(np.int64)
-    found = []
-    for query in _choose(1 + above):
-        caption = str(saved["caption"][query])
-        misses = [
-            Candidate(score=float(wrong[row]), right=False, text=_miss(saved, row))
-            for row in np.flatnonzero(owner == query).tolist()
-        ]
-        answer = Candidate(score=float(true[query]), right=True, text=caption)
-        top = sorted([*misses, answer], key=lambda candidate: (-candidate.score, candidate.right))
-        rank = 1 + int(above[query])
-        found.append(Example(right=rank == 1, rank=rank, picture=picture(query), top=top))
-    return found
+def _candidate(saved: Mapping[str, Array], row: int, side: str, picture: Picture) -> Candidate:
+    text = str(saved["text"][saved[f"{side}_text"][row]])
+    kind = str(saved["kind"][row])
+    return Candidate(
+        score=float(saved[f"{side}_score"][row]),
+        right=side == "right",
+        text=f"{text} ({kind})" if kind and side == "wrong" else text,
+        picture=picture(str(saved["picture_key"][saved[f"{side}_picture"][row]])),
+    )
 
 
-def _miss(saved: Mapping[str, Array], row: int) -> str:
-    return f"{saved['miss'][row]} ({saved['miss_kind'][row]})"
-
-
-def written(
-    saved: Mapping[str, Array], picture: Callable[[int], str | None]
-) -> list[dict[str, Any]]:
+def written(saved: Mapping[str, Array], picture: Picture) -> list[dict[str, Any]]:
     """Pictures with the caption that the model wrote, evenly spread from the best to the worst."""
     order = np.argsort(-saved["caption_cider"], kind="stable")
     shown = min(_WRITTEN, len(order))
     rows = [int(order[i * len(order) // shown]) for i in range(shown)]
     return [
         {
-            "picture": picture(row),
+            "picture": picture(str(saved["key"][row])),
             "text": str(saved["written"][row]),
             "reference": str(saved["caption"][row]),
             "score": float(saved["caption_cider"][row]),
@@ -186,27 +178,10 @@ def confused_pairs(counts: NDArray[np.int64], names: Sequence[str]) -> list[dict
 
 def _choose(rank: NDArray[np.int64]) -> list[int]:
     """Some right and some wrong queries, spread evenly over the data, so none is hand-picked."""
-    chosen: list[int] = []
-    for rows in (np.flatnonzero(rank == 1), np.flatnonzero(rank > 1)):
-        count = min(_EACH, len(rows))
-        # the middle of each of `count` equal stretches
-        chosen += [int(rows[(2 * i + 1) * len(rows) // (2 * count)]) for i in range(count)]
-    return chosen
+    right, wrong = np.flatnonzero(rank == 1), np.flatnonzero(rank > 1)
+    return [*spread(right, _EACH), *spread(wrong, _EACH)]
 
 
 def _top(saved: Mapping[str, Array], gallery: str, query: int) -> list[tuple[int, float]]:
     rows, scores = saved[f"{gallery}_top"][query], saved[f"{gallery}_score"][query]
     return list(zip(rows[:_SHOWN].tolist(), scores[:_SHOWN].tolist(), strict=True))
-
-
-def _thumbnail(dataset: EvalDataset, position: int | None) -> str | None:
-    if position is None:
-        return None
-    try:
-        _, image = dataset.item(position)
-    except UnreadableImageError:
-        return None
-    image.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

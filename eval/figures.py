@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
+from eval.metric_names import label, main_metric
 from eval.run_folder import Benchmark
 
 COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")
@@ -43,7 +44,7 @@ PANELS: tuple[tuple[str | None, dict[str, str]], ...] = (
     *((title, {f"{way}_recall@{k}": f"R@{k}" for k in _RECALLS}) for way, title in WAYS.items()),
     (None, {"acc1": "accuracy", "acc5": "top-5 accuracy", "mean_per_class_recall": "per class"}),
     (None, {"count_acc": "count accuracy"}),
-    (None, {"choice_acc": "near misses beaten", "choice_all_acc": "all near misses"}),
+    (None, {"acc": "items solved", "pair_acc": "comparisons won"}),
     (None, {"bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr"}),
     (
         "gap and uniformity",
@@ -84,13 +85,16 @@ def benchmark_curve(benchmark: Benchmark) -> str | None:
     records = benchmark.over_training
     if len(records) < 2:
         return None
+    dataset, metrics = benchmark.last["dataset"], benchmark.last["metrics"]
     panels = [
-        (title or benchmark.last["dataset"], present)
+        (title or dataset, present)
         for title, names in PANELS
-        if (present := {k: v for k, v in names.items() if k in benchmark.last["metrics"]})
+        if (present := {k: v for k, v in names.items() if k in metrics})
     ]
-    if not panels:
+    main = main_metric(benchmark.last)
+    if main is None:
         return None
+    panels = panels or [(dataset, {main: label(main)})]
     with _figure(8.6, 2.7) as figure:
         labels: dict[str, Artist] = {}
         lines = dict.fromkeys(label for _, names in panels for label in names.values())

@@ -11,7 +11,6 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ import numpy as np
 from eval import predictions
 from eval.datasets import EvalDataset
 from eval.interface import Encodes, TaskResult
-from eval.spec import EvalSpec
 from vlp.data.files import encode, write_json
+from vlp.metrics.bootstrap import Interval
 from vlp.metrics.outcomes import interval
 
 SCHEMA = 1
 JSONL = "results.jsonl"
 _PACKAGES = ("torch", "open_clip_torch", "numpy", "scipy", "pillow")
-# options that say where the data lie and how they are read, and not what is computed
-_PLACES = ("data", "split", "workers", "ood", "shifted")
 _NEEDED = {"dataset", "task", "split", "metrics", "n", "checkpoint"}
 _TABLES = ("metrics", "n", "checkpoint", "ci95", "protocol", "env", "chance")
 _PROTOCOL = (
@@ -74,7 +71,7 @@ def build_record(
         "language": model.get("language", "en"),
         "main": model.get("main"),
         "metrics": result.metrics,
-        "ci95": {**found, **result.ci95},
+        "ci95": {name: _defined(pair) for name, pair in {**found, **result.ci95}.items()},
         "chance": result.chance,
         "n": result.counts,
         "protocol": protocol,
@@ -116,30 +113,17 @@ def write(output: Path, record: dict[str, Any], result: TaskResult, *, keep: boo
 def find_finished(folder: Path) -> dict[str, dict[str, Any]]:
     """{key: record} of the results of a folder whose predictions are still there."""
     records, _ = read(folder)
+    # a file that was written again is that of the last who wrote it
+    owner = {where: r for r in records if isinstance(where := r.get("predictions"), str)}
     return {
         record["key"]: record
-        for record in records
-        if "key" in record and (folder / record["predictions"]).is_file()
+        for where, record in owner.items()
+        if "key" in record and (folder / where).is_file()
     }
 
 
-def key_of(
-    encoder: Encodes, spec: EvalSpec, dataset: EvalDataset, more: Mapping[str, EvalDataset]
-) -> str:
-    """sha256 of all that a result depends on, known before it is computed."""
-    options = {name: _content(value) for name, value in asdict(spec).items() if name not in _PLACES}
-    sets = {name: other.fingerprint for name, other in more.items()}
-    code = f"{SCHEMA} {version('vlp')}"
-    where = [dataset.name, dataset.split, dataset.fingerprint, sets]
-    what = [code, encoder.fingerprint, encoder.protocol, where, options]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _content(value: Any) -> Any:  # noqa: ANN401 (the value of any option)
-    """Of an option that names a file its content: the file may change under its name."""
-    if isinstance(value, str) and (path := Path(value).expanduser()).is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return value
+def _defined(pair: Interval | None) -> Interval | None:
+    return pair if pair is not None and all(map(math.isfinite, pair)) else None
 
 
 def read(folder: Path) -> tuple[list[dict[str, Any]], int]:
@@ -206,6 +190,7 @@ def _append(path: Path, line: str) -> None:
 def _file_name(record: Mapping[str, Any]) -> str:
     """Different for every data set, task, checkpoint and protocol: no result overwrites another."""
     decides = [record["checkpoint"]["sha256"], record["protocol"], record["language"]]
+    decides.append(record.get("key"))
     what = json.dumps(decides, sort_keys=True)
     digest = hashlib.sha256(what.encode()).hexdigest()[:12]
     step = record["checkpoint"]["step"]

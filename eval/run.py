@@ -14,6 +14,7 @@ from eval.datasets import EvalDataset, open_dataset
 from eval.encode import EncodedImages, write_captions
 from eval.features import Features
 from eval.interface import EncodedSet, Encodes, SaysNo, Task, TaskInput, TaskResult, WritesCaptions
+from eval.result_key import key_of
 from eval.spec import EvalSpec
 from eval.tasks import TASKS
 from vlp import dist
@@ -31,13 +32,11 @@ def check(spec: EvalSpec) -> None:
     check_all(spec, (spec.task,))
 
 
-def check_all(spec: EvalSpec, tasks: Sequence[str]) -> EvalDataset:
+def check_all(spec: EvalSpec, tasks: Sequence[str]) -> "list[Prepared]":
     """`check` for several tasks on the same data; each option must be read by one of them."""
     check_tasks(spec, tasks)
     dataset = open_dataset(spec.data, spec.split).limited(spec.limit)
-    for task in tasks:
-        prepare(dataset, spec, task)
-    return dataset
+    return [prepare(dataset, spec, task) for task in tasks]
 
 
 def check_tasks(spec: EvalSpec, tasks: Sequence[str]) -> None:
@@ -81,10 +80,17 @@ class Prepared:
     spec: EvalSpec  # with the options that the task reads
     dataset: EvalDataset
     more: dict[str, EvalDataset]
+    main: str  # metric of the summary
     unread: list[str]  # options that are given, and not read by this task
 
+    def key(self, encoder: Encodes) -> str:
+        """sha256 of all that the result of a model depends on."""
+        return key_of(encoder, self.spec, self.dataset, self.more, self.main)
 
-def prepare(dataset: EvalDataset, spec: EvalSpec, name: str) -> Prepared:
+
+def prepare(
+    dataset: EvalDataset, spec: EvalSpec, name: str, *, main: str | None = None
+) -> Prepared:
     """Check a task on a data set.
 
     Raises:
@@ -98,6 +104,7 @@ def prepare(dataset: EvalDataset, spec: EvalSpec, name: str) -> Prepared:
         spec=own,
         dataset=dataset,
         more=task.more(dataset, own),
+        main=main or task.main,
         unread=[option for option in spec.given if option not in task.options],
     )
 
@@ -143,24 +150,34 @@ def evaluate_tasks(
 
     An option that a task does not read is left out for it, which its protocol says.
     """
-    dataset = check_all(spec, tasks)
+    everything = check_all(spec, tasks)
     check_model(encoder, tasks)
     features = Features(
         encoder, batch=spec.batch, workers=spec.workers, show_progress=show_progress
     )
     records = {}
-    for task in tasks:
-        prepared = prepare(dataset, spec, task)
-        records[task], result = evaluate_task(features, prepared, description)
+    for task, prepared in zip(tasks, everything, strict=True):
+        record, result = evaluate_task(features, prepared, description)
         if output is not None and dist.rank() == 0:
-            results.write(output, records[task], result, keep=False)
+            results.write(output, record, result, keep=False)
+        records[task] = record
     return records
 
 
 def evaluate_task(
-    features: Features, prepared: Prepared, description: Mapping[str, Any]
+    features: Features,
+    prepared: Prepared,
+    description: Mapping[str, Any],
+    key: str | None = None,
 ) -> tuple[dict[str, Any], TaskResult]:
-    """Run a task on features of one model: its record, and what it found. All ranks call it."""
+    """Run a task on features of one model: its record, and what it found. All ranks call it.
+
+    Args:
+        features: of the model.
+        prepared: the task and its data.
+        description: what the results say of the checkpoint: `step`, `samples_seen`, `path`.
+        key: of the result, where it is known.
+    """
     task, spec, encoder = prepared.task, prepared.spec, features.encoder
     started = perf_counter()
     encoded = features.images(prepared.dataset)
@@ -176,14 +193,10 @@ def evaluate_task(
         counts={**result.counts, "skipped": skipped},
         seconds={**result.seconds, "image": seconds},
     )
-    about = {
-        **description,
-        "main": task.main,
-        "language": spec.language,
-        "seed": spec.seed,
-    }
+    main = prepared.main if prepared.main in result.metrics else task.main
+    about = {**description, "main": main, "language": spec.language, "seed": spec.seed}
     record = results.build_record(task.name, result, prepared.dataset, encoder, about)
-    record["key"] = results.key_of(encoder, spec, prepared.dataset, prepared.more)
+    record["key"] = key or prepared.key(encoder)
     record["protocol"] |= {"seed": spec.seed, "limit": spec.limit, "batch": features.batch}
     record["protocol"] |= {f"{n}_data_sha": d.fingerprint for n, d in prepared.more.items()}
     if prepared.unread:

@@ -1,74 +1,97 @@
 """What a run left on the disk, read for the report. Anything may be missing; `absent` says what."""
 
-import hashlib
 import json
 import operator
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eval import results
+from eval.records import curve_protocol, run_of, samples_seen
+from eval.stored_results import Result, by_checkpoint, read_results
 from vlp.checkpoint import read_card
 from vlp.metrics import chance
 from vlp.published import CARD_FILE
 
 STEPS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
-# what differs between checkpoints of one run, and what does not decide the number: the data and the
-# prompts have a fingerprint, so where they lie does not matter. `seed` is that of the intervals: a
-# task whose number it decides too says so under a name of its own, `held_out_seed`, `caption_seed`
-_NO_PROTOCOL = (
-    "logit_scale",
-    "data",
-    "templates_from",
-    "classnames_from",
-    "seed",
-    "batch",
-    "unread_options",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """The results of one task on one data set, oldest first, and its newest predictions."""
+    """The results of one task on one data set by the checkpoints of one run: of those evaluated
+    during training in the order in which they were, else as far as they were trained.
+    """
 
-    name: str  # the folder under RUN/eval, or the data set's name
+    place: str  # the folder under RUN/eval, or the run or model that was evaluated
+    number: int  # from 1: of the protocol, where there are several
     task: str
-    records: list[dict[str, Any]]
-    predictions: Path | None
+    results: list[Result]
+    in_training: bool
+
+    @property
+    def name(self) -> str:
+        name = self.place if self.in_training else f"{self.place}, {self.last['dataset']}"
+        return f"{name}{self._protocol}"
 
     @property
     def title(self) -> str:
         task = self.task.replace("_", " ").replace("zeroshot", "zero-shot")
-        split = self.last.get("split")
+        split, dataset = self.last.get("split"), self.last["dataset"]
         texts = self.last.get("protocol", {}).get("captions_from")
+        language = self.last.get("language", "en")
         return (
-            f"{self.name}: {task} on {self.last['dataset']}{f' ({split})' if split else ''}"
+            f"{self.place}{self._protocol}: {task} on {dataset}{f' ({split})' if split else ''}"
             f"{f' with the texts of {texts}' if texts else ''}"
+            f"{f' in {language}' if language != 'en' else ''}"
         )
 
     @property
+    def _protocol(self) -> str:
+        return "" if self.number == 1 else f", protocol {self.number}"
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [result.record for result in self.results]
+
+    @property
     def last(self) -> dict[str, Any]:
-        return self.records[-1]
+        return self.results[-1].record
+
+    @property
+    def predictions(self) -> Path | None:
+        return self.results[-1].predictions
 
     @property
     def over_training(self) -> list[dict[str, Any]]:
         """The records that know how many samples the model had seen; of equal ones the newest."""
-        seen = {r["checkpoint"]["samples_seen"]: r for r in self.records if _samples(r) is not None}
-        return [seen[samples] for samples in sorted(seen)]
+        seen = {samples_seen(record): record for record in self.records}
+        return [seen[samples] for samples in sorted(s for s in seen if s is not None)]
+
+    @property
+    def checkpoints(self) -> list[Result]:
+        """What the summary shows: the newest result of each checkpoint, of a run only the last."""
+        return (
+            self.results[-1:] if self.in_training else [r[-1] for r in by_checkpoint(self.results)]
+        )
 
     @property
     def chance(self) -> dict[str, float]:
         """What guessing would score."""
-        n = self.last["n"]
-        if "chance" in self.last:
-            found: dict[str, float] = self.last["chance"]
-            return found
-        if n.get("classes"):
-            return chance.classification(n["classes"])
-        return chance.retrieval(n["images"], n["texts"])
+        return chance_of(self.last)
+
+
+def chance_of(record: dict[str, Any]) -> dict[str, float]:
+    """What guessing would score; a record of before the field was there tells it by its counts."""
+    n = record["n"]
+    if "chance" in record:
+        found: dict[str, float] = record["chance"]
+        return found
+    if n.get("classes"):
+        return chance.classification(n["classes"])
+    return chance.retrieval(n["images"], n["texts"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +100,7 @@ class RunFolder:
 
     folder: Path
     steps: list[dict[str, Any]]  # one a logged step, rising in samples_seen
+    results: list[Result]
     benchmarks: list[Benchmark]
     config: str | None
     versions: dict[str, str]  # of the packages that trained the newest checkpoint
@@ -93,7 +117,10 @@ def read_run(folder: Path) -> RunFolder:
         raise FileNotFoundError(f"{folder} is no folder; expected a run or a folder of results")
     absent: list[str] = []
     steps = _read_steps(folder / STEPS_FILE, absent)
-    benchmarks = _read_benchmarks(folder, absent)
+    found = read_results(folder, absent)
+    benchmarks = _group(found)
+    if not benchmarks:
+        absent.append(f"eval/*/{results.JSONL}: benchmark results")
     config = None
     if (folder / CONFIG_FILE).is_file():
         config = (folder / CONFIG_FILE).read_text(encoding="utf-8", errors="replace")
@@ -107,6 +134,7 @@ def read_run(folder: Path) -> RunFolder:
     return RunFolder(
         folder=folder,
         steps=steps,
+        results=found,
         benchmarks=benchmarks,
         config=config,
         versions=_read_versions(folder, absent),
@@ -143,63 +171,29 @@ def _read_steps(path: Path, absent: list[str]) -> list[dict[str, Any]]:
     return [by_samples[samples] for samples in sorted(by_samples)]
 
 
-def _read_benchmarks(folder: Path, absent: list[str]) -> list[Benchmark]:
-    folders = sorted(path.parent for path in folder.glob(f"eval/*/{results.JSONL}"))
-    if (folder / results.JSONL).is_file():
-        folders.append(folder)
-    found = []
-    for place in folders:
-        records, torn = results.read(place)
-        if torn:
-            absent.append(f"{place / results.JSONL}: {torn} lines that are no result")
-        found += _group(place, records, in_training=place != folder)
-    if not found:
-        absent.append(f"eval/*/{results.JSONL}: benchmark results")
-    return found
-
-
-def _group(place: Path, records: list[dict[str, Any]], *, in_training: bool) -> list[Benchmark]:
-    """One benchmark for each data set, task, model and protocol that a folder has results of."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for record in records:
-        model = str(Path(_model_of(record)).resolve())
-        key = (record["dataset"], str(record["split"]), record["task"], model, _protocol(record))
-        groups.setdefault(key, []).append(record)
-    newest = {record["task"]: record for record in records}
+def _group(found: Iterable[Result]) -> list[Benchmark]:
+    """One benchmark for each data set, task, language, model and protocol."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for result in found:
+        record = result.record
+        model = str(Path(run_of(record)).resolve())
+        what = (record["dataset"], record["split"], record["task"], record.get("language", "en"))
+        key = (result.benchmark or "", *map(str, what), model, curve_protocol(record))
+        groups.setdefault(key, []).append(result)
     protocols: Counter[tuple[str, ...]] = Counter()
-    found = []
-    for (dataset, split, task, model, _), group in groups.items():
-        # the predictions in the folder are those of the last evaluation of the task, whoever's
-        predictions = place / f"predictions-{task}.npz"
-        own = group[-1] is newest[task] and predictions.is_file()
-        name = place.name if in_training else f"{_model_of(group[-1])}, {dataset}"
-        protocols[dataset, split, task, model] += 1
-        number = protocols[dataset, split, task, model]
-        found.append(
+    benchmarks = []
+    for key, group in groups.items():
+        protocols[key[:-1]] += 1
+        if group[-1].benchmark is None:
+            group.sort(key=lambda result: samples_seen(result.record) or 0)
+        last = group[-1]
+        benchmarks.append(
             Benchmark(
-                name=name if number == 1 else f"{name}, protocol {number}",
-                task=task,
-                records=group,
-                predictions=predictions if own else None,
+                place=last.benchmark or run_of(last.record),
+                number=protocols[key[:-1]],
+                task=last.record["task"],
+                results=group,
+                in_training=last.benchmark is not None,
             )
         )
-    return found
-
-
-def _model_of(record: Mapping[str, Any]) -> str:
-    """The run that a checkpoint belongs to, or where a model that is none of ours came from."""
-    path = record["checkpoint"].get("path")
-    if not path:
-        return f"{record.get('model')} {record.get('pretrained')}"
-    return str(path).partition("/checkpoints/")[0]
-
-
-def _protocol(record: Mapping[str, Any]) -> str:
-    """sha256 of what must be equal for two numbers to be points of one curve."""
-    protocol = {k: v for k, v in record.get("protocol", {}).items() if k not in _NO_PROTOCOL}
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()
-
-
-def _samples(record: Mapping[str, Any]) -> int | None:
-    samples: int | None = record.get("checkpoint", {}).get("samples_seen")
-    return samples
+    return benchmarks

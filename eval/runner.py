@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from eval import results
-from eval.datasets import EvalDataset, open_dataset
+from eval.datasets import open_dataset
 from eval.features import Features
 from eval.metric_names import summary
 from eval.run import Prepared, check_model, evaluate_task, prepare
@@ -27,6 +27,7 @@ class Job:
     spec: EvalSpec  # its `task` is the first of them
     tasks: tuple[str, ...]
     name: str | None = None  # of the benchmark, where it is not that of the folder
+    main: str | None = None  # metric of the first task's summary, where it is not the task's own
 
     @property
     def title(self) -> str:
@@ -56,8 +57,8 @@ class Report:
         self.problems.append(f"{where}: {error}")
 
 
-def open_job(job: Job) -> EvalDataset:
-    """The data set of a job, after all its tasks were checked on it.
+def open_job(job: Job) -> list[Prepared]:
+    """The tasks of a job, each checked on its data.
 
     Raises:
         FileNotFoundError, ValueError: the data cannot be used.
@@ -66,9 +67,8 @@ def open_job(job: Job) -> EvalDataset:
     dataset = open_dataset(spec.data, spec.split).limited(spec.limit)
     if job.name is not None:
         dataset = replace(dataset, name=job.name)
-    for task in job.tasks:
-        prepare(dataset, spec, task)
-    return dataset
+    mains = {job.tasks[0]: job.main}
+    return [prepare(dataset, spec, task, main=mains.get(task)) for task in job.tasks]
 
 
 def run_checkpoint(
@@ -86,27 +86,27 @@ def run_checkpoint(
     finished = {} if settings.recompute else results.find_finished(settings.output)
     finished = dist.gather_objects(finished)[0]
     for job in jobs:
-        spec = job.spec
-        features = Features(
-            encoder,
-            settings.cache,
-            batch=spec.batch,
-            workers=spec.workers,
-            show_progress=True,
-        )
+        where = f"{source}: {job.title}"
         try:
-            dataset = open_job(job)
+            everything = open_job(job)
         except FAILURES as error:
-            report.add(job.title, error)
+            report.add(where, error)
             continue
-        for task in job.tasks:
+        batch, workers = job.spec.batch, job.spec.workers
+        features = Features(
+            encoder, settings.cache, batch=batch, workers=workers, show_progress=True
+        )
+        for prepared in everything:
+            name = prepared.task.name
             try:
-                record = _run_task(
-                    features, prepare(dataset, spec, task), (finished, description), settings
-                )
+                record = _run_task(features, prepared, (finished, description), settings)
             except FAILURES as error:
-                report.add(f"{job.title}, {task}", error)
+                report.add(f"{where}, {name}", error)
                 continue
+            if record["main"] != prepared.main:
+                own = record["main"]
+                why = f"its main metric {prepared.main} is not reported on this data, but {own} is"
+                report.add(f"{where}, {name}", ValueError(why))
             report.finished_before += record["key"] in finished
             report.records.append(record)
             before = ", finished before" if record["key"] in finished else ""
@@ -121,12 +121,11 @@ def _run_task(
     settings: Settings,
 ) -> dict[str, Any]:
     finished, description = known
-    encoder = features.encoder
-    check_model(encoder, (prepared.task.name,))
-    key = results.key_of(encoder, prepared.spec, prepared.dataset, prepared.more)
+    check_model(features.encoder, (prepared.task.name,))
+    key = prepared.key(features.encoder)
     if key in finished:
         return finished[key]
-    record, result = evaluate_task(features, prepared, description)
+    record, result = evaluate_task(features, prepared, description, key)
     if dist.rank() == 0:
         results.write(settings.output, record, result, keep=True)
     return record

@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from training.config import TeacherConfig
-from vlp.encoder import load
+from vlp.encoder import Encoder, load
 from vlp.model import DualEncoder
 from vlp.model.build import read_arch
 from vlp.model.tokens import Tokenizer
@@ -35,6 +35,11 @@ def build_teacher(
         encoder = load(config.weights, device=accelerator.device)
     except (ValueError, OSError) as error:
         raise ValueError(f"teachers.{name}.weights: {error}") from error
+    if not isinstance(encoder, Encoder):
+        raise ValueError(
+            f"teachers.{name}.weights: {config.weights} is a Hugging Face folder, which "
+            "cannot read the model's tokens; store its features in a sidecar instead"
+        )
     length = min(tokenizer.context_length, encoder.tokenizer.context_length)
     ours, theirs = (t(_PROBE)[:, :length] for t in (tokenizer, encoder.tokenizer))
     shorter = encoder.tokenizer.context_length < tokenizer.context_length

@@ -78,7 +78,7 @@ CLAIMS = (
     Claim("Gap (CUAXU)", "gap", "base", "gap/centroid_distance", "centroid distance", -1),
     Claim("Gap (CUAXU)", "gap", "base", "gap/linear_separability", "linear separability", -1),
     Claim("Gap (CUAXU)", "gap", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
-    Claim("Hard captions (NegCLIP)", "negclip", "base", "choice/choice_acc_swap",
+    Claim("Hard captions (NegCLIP)", "negclip", "base", "choice/acc_swap",
           "attribute-swap accuracy"),
     Claim("Hard captions (NegCLIP)", "negclip", "base", RETRIEVAL, "R@1 no worse", margin=0.02),
     Claim("Rewrites (LaCLIP)", "laclip", "base", UNSEEN, "R@1 on unseen wordings"),

@@ -112,6 +112,8 @@ class EvalDataset:
         """At most `limit` samples, evenly spaced, since folders and tars are sorted by class."""
         if limit is None or limit >= len(self):
             return self
+        if self.selection is not None and self.captions is None:
+            return self.subset(self.selection.limited(limit))  # whole items
         return self.subset([i * len(self) // limit for i in range(limit)])
 
     @property

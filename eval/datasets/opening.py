@@ -3,14 +3,45 @@
 import os
 from pathlib import Path
 
-from eval.datasets import class_folders, clip_benchmark, shards
+from eval.datasets import (
+    aro,
+    class_folders,
+    clip_benchmark,
+    cola,
+    crepe,
+    flickr8k_judgements,
+    long_captions,
+    mmvp,
+    nlvr,
+    pairs,
+    shards,
+    sugar_crepe,
+    valse,
+    winoground,
+)
 from eval.datasets.dataset import EvalDataset
+from vlp.data.tables import SUFFIXES as TABLES
 
 DEFAULT_SPLIT = "test"
+# sets as they are published, recognised by their files; one's own table comes last
+PUBLISHED = (
+    sugar_crepe,
+    winoground,
+    aro,
+    valse,
+    crepe,
+    mmvp,
+    cola,
+    nlvr,
+    flickr8k_judgements,
+    long_captions,
+    pairs,
+)
 EXPECTED = (
     "CLIP_benchmark's layout (SPLIT/nshards.txt, SPLIT/0.tar ...), indexed shards (*.tar with "
-    "annotations/index, in the folder or in SPLIT/), or a folder of class folders (CLASS/*.png or "
-    "SPLIT/CLASS/*.png)"
+    "annotations/index, in the folder or in SPLIT/), a folder of class folders (CLASS/*.png or "
+    "SPLIT/CLASS/*.png), the files of a published set, or a table (.jsonl, .csv, .tsv) with image "
+    "and caption"
 )
 
 
@@ -18,9 +49,10 @@ def open_dataset(path: str | Path, split: str | None = None) -> EvalDataset:
     """Open an evaluation set in any of the layouts that are known.
 
     Args:
-        path: the folder of the data set, or of one split of it.
-        split: the subfolder to read. Without it that is `test`, but the folder itself where it is
-            a split or has none.
+        path: the folder of the data set, or of one split of it, or a table.
+        split: the subfolder to read, or the part of a published set or table. Without it that is
+            `test`, but the folder itself where it is a split or has none, and all of a published
+            set that has no splits.
 
     Raises:
         FileNotFoundError: no such folder, or a file that the layout needs is missing.
@@ -28,14 +60,25 @@ def open_dataset(path: str | Path, split: str | None = None) -> EvalDataset:
             what it holds), or its contents contradict each other.
     """
     path = Path(path).expanduser()
-    if not path.is_dir():
+    if path.is_file() and path.suffix.lower() in TABLES:
+        dataset = pairs.read(path, split)
+    elif not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise FileNotFoundError(f"data {path} {what}; expected a folder: {EXPECTED}")
-    root, folder, name = _find_split(path, split)
-    dataset = _read(root, folder, name)
+    else:
+        dataset = _open_folder(path, split)
     if len(dataset) == 0:
-        raise ValueError(f"data {path}, split {name!r}: no sample in it")
+        raise ValueError(f"data {path}, split {dataset.split!r}: no sample in it")
     return dataset
+
+
+def _open_folder(path: Path, split: str | None) -> EvalDataset:
+    if not shards.recognise(path):
+        for layout in PUBLISHED:
+            if layout.recognise(path):
+                found: EvalDataset = layout.read(path, split)
+                return found
+    return _read(*_find_split(path, split))
 
 
 def _find_split(path: Path, split: str | None) -> tuple[Path, Path, str | None]:

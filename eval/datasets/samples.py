@@ -1,5 +1,6 @@
 """Labels and captions from the bytes of a shard's members."""
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from eval.datasets.dataset import Place, Source
 from vlp.data.index import IMAGE_EXTENSIONS
 from vlp.data.tar import Member
+
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class Samples:
     captions: list[list[str] | None] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     numbers: list[int | None] = field(default_factory=list)
+    vectors: list[Vector | None] = field(default_factory=list)
 
     def add(self, shard: str, key: str, members: Mapping[str, Member]) -> None:
         self.keys.append(key)
@@ -56,6 +60,23 @@ class Samples:
             return None
         return [captions for captions in self.captions if captions is not None]
 
+    def all_vectors(self) -> Vector | None:
+        """[n, V] when every sample has one, None when none has.
+
+        Raises:
+            ValueError: naming the first sample without one, or with one of another length.
+        """
+        if not _every(self.vectors, self.where, ".npy vector"):
+            return None
+        vectors = [vector for vector in self.vectors if vector is not None]
+        for position, vector in enumerate(vectors):
+            if len(vector) != len(vectors[0]):
+                raise ValueError(
+                    f"{self.where(position)}: its .npy vector has {len(vector)} numbers, that of "
+                    f"the first sample {len(vectors[0])}"
+                )
+        return np.stack(vectors)
+
 
 def _every(values: Sequence[object], where: Callable[[int], str], what: str) -> bool:
     missing = [position for position, value in enumerate(values) if value is None]
@@ -70,6 +91,17 @@ def parse_label(data: bytes, where: str) -> int:
         return int(data.decode("ascii"))
     except (UnicodeDecodeError, ValueError):
         raise ValueError(f"{where}: the .cls label {data[:20]!r} is no whole number") from None
+
+
+def parse_vector(data: bytes, where: str) -> Vector:
+    """A vector of numbers in NumPy's format."""
+    try:
+        found = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{where}: its .npy member cannot be read: {error}") from None
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: its .npy member is no vector of numbers")
+    return found.astype(np.float64)
 
 
 def parse_captions(data: bytes, where: str) -> list[str]:

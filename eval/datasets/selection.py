@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Integers = NDArray[np.int64]
 TEXT, IMAGE = "text", "image"  # what is chosen in a comparison
@@ -27,9 +29,37 @@ class Selection:
     names: list[str]  # [k]
     # how the benchmark sums up: kinds with fewer items than this are left out of the macro average
     macro_from: int = 1
+    left_out: int = 0  # items that the set has besides: invalid by its own votes, without a picture
+    identical: int = 0  # comparisons of a pair with itself, which nobody can win: left out
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def limited(self, limit: int) -> list[int]:
+        """The pictures of evenly spaced items, at most `limit` where one item has no more."""
+        count = min(limit, len(self))
+        while True:
+            stay = np.zeros(len(self), dtype=np.bool_)
+            stay[[i * len(self) // count for i in range(count)]] = True
+            rows = stay[self.item]
+            pictures = np.union1d(self.right[rows, 0], self.wrong[rows, 0])
+            if len(pictures) <= limit or count == 1:
+                return [int(picture) for picture in pictures]
+            count = max(1, count * limit // len(pictures))
+
+    def units(self, photo: Integers) -> Integers:
+        """The unit of each item, [k] from 0: items that share a photo were not drawn independently.
+
+        Args:
+            photo: of each picture of the data set, [n]; several pictures may be parts of one.
+        """
+        photos = int(photo.max()) + 1
+        item = np.concatenate([self.item, self.item])
+        of_item = photo[np.concatenate([self.right[:, 0], self.wrong[:, 0]])]
+        edges = (np.ones(len(item)), (of_item, photos + item))
+        size = photos + len(self)
+        _, component = connected_components(coo_array(edges, shape=(size, size)), directed=False)
+        return np.unique(component[photos:], return_inverse=True)[1].astype(np.int64)
 
     def subset(self, positions: Sequence[int], pictures: int) -> "Selection":
         """The items all of whose pictures are among `positions`, which are numbered anew.
@@ -58,6 +88,7 @@ class Selection:
             chosen=[self.chosen[i] for i in rows],
             kinds=[self.kinds[i] for i in rows],
             names=[name for name, there in zip(self.names, stay, strict=True) if there],
+            left_out=self.left_out + int((~stay).sum()),
         )
 
 

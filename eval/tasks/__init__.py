@@ -5,12 +5,20 @@ from types import MappingProxyType
 
 from eval.interface import Task
 from eval.tasks import (
-    caption_choice,
+    calibration,
     captioning,
     counting,
+    few_shot,
     gap,
+    human_judgement,
+    image_caption_selection,
+    linear_probe,
+    long_caption_retrieval,
+    ood_detection,
     retrieval,
+    robustness_gap,
     zeroshot_classification,
+    zeroshot_multilabel,
 )
 
 TASKS: Mapping[str, Task] = MappingProxyType(
@@ -18,11 +26,19 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         module.TASK.name: module.TASK
         for module in (
             zeroshot_classification,
+            zeroshot_multilabel,
+            linear_probe,
+            few_shot,
+            calibration,
+            ood_detection,
+            robustness_gap,
             retrieval,
+            long_caption_retrieval,
             counting,
-            caption_choice,
+            image_caption_selection,
             gap,
             captioning,
+            human_judgement,
         )
     }
 )

@@ -40,7 +40,7 @@ def run(given: TaskInput) -> TaskResult:
     i2t = metric.image_to_text(given.image, text, places)
     return TaskResult(
         metrics=metric.summary(t2i, i2t),
-        outcomes=_outcomes(t2i, i2t, owner),
+        outcomes=outcomes_of(t2i, i2t, owner),
         counts={
             "images": len(captions),
             "texts": len(texts),
@@ -54,13 +54,13 @@ def run(given: TaskInput) -> TaskResult:
             "bootstrap": "clustered by picture",
             **found.protocol,
         },
-        predictions=_predictions(given.dataset, (texts, owner), t2i, i2t),
+        predictions=predictions_of(given.dataset, (texts, owner), t2i, i2t),
         chance=chance.retrieval(len(captions), len(texts)),
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
 
 
-def _outcomes(t2i: metric.Ranks, i2t: metric.Ranks, owner: Array) -> dict[str, Outcome]:
+def outcomes_of(t2i: metric.Ranks, i2t: metric.Ranks, owner: Array) -> dict[str, Outcome]:
     """The units are pictures, each with all its captions."""
     images = len(i2t.rank)
     ways = {"image_retrieval": (t2i, owner), "text_retrieval": (i2t, np.arange(images))}
@@ -87,7 +87,7 @@ def _per_query(prefix: str, ranks: metric.Ranks) -> dict[str, Floats]:
     return values
 
 
-def _predictions(
+def predictions_of(
     dataset: EvalDataset,
     captions: tuple[list[str], Array],
     t2i: metric.Ranks,

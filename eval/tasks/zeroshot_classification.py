@@ -1,27 +1,26 @@
 """Zero-shot classification: the class whose prompts are nearest to the picture.
 
-w_c = norm(mean over templates of the unit feature of the filled-in template), score = x . w_c.
+With groups beside the labels (region, income, hospital) also the accuracy of the worst group, as
+WILDS and DataComp report it, and iWildCam's macro F1.
 """
 
 import time
-from itertools import chain
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from eval.datasets import EvalDataset
 from eval.interface import Array, Task, TaskInput, TaskResult
 from eval.prompts import find_prompts
 from eval.spec import EvalSpec
+from eval.zero_shot import build_zero_shot
 from vlp.metrics import chance
 from vlp.metrics.classification import Classification, classify
-from vlp.metrics.outcomes import ClassMean, Outcome, mean_of
+from vlp.metrics.outcomes import ClassMean, Computed, Outcome, mean_of
 from vlp.metrics.similarity import similarity
 
 NAME = "zeroshot_classification"
-TIE_RULE = "the true class must score strictly higher than every other one"
+OPTIONS = frozenset({"classnames", "templates", "prompts", "language"})
 
 
 def check(dataset: EvalDataset, spec: EvalSpec) -> None:
@@ -36,37 +35,25 @@ def check(dataset: EvalDataset, spec: EvalSpec) -> None:
 
 def run(given: TaskInput) -> TaskResult:
     """Classify every picture."""
-    prompts = find_prompts(given.dataset, given.spec)
+    classes = build_zero_shot(given)
     started = time.perf_counter()
-    classes = len(prompts.classnames)
-    texts = list(chain.from_iterable(prompts.texts(label) for label in range(classes)))
-    weights = classifier(given.encode_text(texts), classes)  # [C, D]
-    truncated = given.truncated(sorted(set(texts)))
-    encoded = time.perf_counter()
-
     assert given.dataset.labels is not None
-    scores = similarity(given.image, weights)  # [n, C]
+    scores = similarity(given.image, classes.weights)  # [n, C]
     outcome = classify(scores, torch.from_numpy(given.dataset.labels))
+    outcomes = {**outcomes_of(outcome), **_of_groups(outcome, given.dataset)}
     return TaskResult(
-        metrics=outcome.metrics,
-        outcomes=outcomes_of(outcome),
+        metrics={**outcome.metrics, **{name: own.value for name, own in outcomes.items()}},
+        outcomes=outcomes,
         counts={
             "images": len(given.dataset),
-            "texts": len(set(texts)),
-            "classes": classes,
+            **classes.counts,
             "ties": int(outcome.tied.sum()),
-            "truncated_texts": truncated,
         },
-        protocol={**prompts.protocol, "tie_rule": TIE_RULE},
-        predictions=_predictions(given.dataset, outcome, prompts.classnames),
-        chance=chance.classification(classes),
-        seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
+        protocol=classes.protocol,
+        predictions=predictions_of(given.dataset, outcome, classes.classnames),
+        chance=chance.classification(len(classes.classnames)),
+        seconds={"text": classes.seconds, "metric": time.perf_counter() - started},
     )
-
-
-def classifier(text: Tensor, classes: int) -> Tensor:
-    """[C * T, D] unit features, the templates of a class together -> [C, D] unit rows."""
-    return F.normalize(text.view(classes, -1, text.shape[1]).mean(1), dim=-1)
 
 
 def outcomes_of(outcome: Classification) -> dict[str, Outcome]:
@@ -75,9 +62,23 @@ def outcomes_of(outcome: Classification) -> dict[str, Outcome]:
     return {**hits, "mean_per_class_recall": ClassMean(outcome.labels, outcome.correct())}
 
 
-def _predictions(
+def _of_groups(outcome: Classification, dataset: EvalDataset) -> dict[str, Outcome]:
+    """`acc_worst_GROUP`, `acc_top5_worst_GROUP`, and the macro F1 where there are groups at all."""
+    found: dict[str, Outcome] = {}
+    for name, groups in dataset.groups.items():
+        for metric, k in outcome.top_k.items():
+            prefix = "acc" if metric == "acc1" else "acc_top5"
+            columns = (outcome.correct(k), groups)
+            found[f"{prefix}_worst_{name}"] = Computed("worst_group", columns)
+    if found:
+        found["F1-macro_all"] = Computed("f1_macro", (outcome.labels, outcome.predicted))
+    return found
+
+
+def predictions_of(
     dataset: EvalDataset, outcome: Classification, classnames: list[str]
 ) -> dict[str, Array]:
+    """What the report shows, a row a picture."""
     return {
         "key": np.array(dataset.keys),
         "label": outcome.labels,
@@ -94,9 +95,9 @@ TASK = Task(
     name=NAME,
     main="acc1",
     needs="labels and class names",
-    metrics="accuracy, top-5 accuracy, mean per-class recall",
-    source="Radford et al. 2021, arXiv 2103.00020; names of CLIP_benchmark",
+    metrics="accuracy, top-5 accuracy, mean per-class recall; of groups the worst, and macro F1",
+    source="Radford et al. 2021, arXiv 2103.00020; names of CLIP_benchmark, WILDS, DataComp",
     check=check,
     run=run,
-    options=frozenset({"classnames", "templates"}),
+    options=OPTIONS,
 )

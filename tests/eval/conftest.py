@@ -3,6 +3,8 @@
 import hashlib
 import io
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch.nn.functional as F
 import webdataset
 from PIL import Image
 
+from vlp import dist
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar
 
@@ -81,6 +84,35 @@ def picture(colour, seed=0, file_format="PNG"):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, file_format, lossless=True)
     return buffer.getvalue()
+
+
+class Ranks:
+    """Ranks as threads: `vlp.dist` as it behaves in a group, without the cost of processes."""
+
+    def __init__(self, world):
+        self.world, self.barrier = world, threading.Barrier(world, timeout=30)
+        self.local, self.slots = threading.local(), [None] * world
+
+    def patch(self, monkeypatch):
+        monkeypatch.setattr(dist, "rank", lambda: self.local.rank)
+        monkeypatch.setattr(dist, "world_size", lambda: self.world)
+        monkeypatch.setattr(dist, "gather_objects", self.gather)
+        monkeypatch.setattr(dist, "gather_rows", lambda rows: torch.cat(self.gather(rows)))
+
+    def gather(self, value):
+        self.slots[self.local.rank] = value
+        self.barrier.wait()
+        everything = list(self.slots)
+        self.barrier.wait()
+        return everything
+
+    def run(self, function):
+        def on_rank(rank):
+            self.local.rank = rank
+            return function()
+
+        with ThreadPoolExecutor(self.world) as pool:
+            return list(pool.map(on_rank, range(self.world)))
 
 
 @pytest.fixture

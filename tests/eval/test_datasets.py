@@ -1,8 +1,10 @@
+import io
 import os
 import shutil
 
 import numpy as np
 import pytest
+import webdataset
 
 from eval.datasets import open_dataset
 from tests.eval.conftest import PALETTE, add_to_tar, picture
@@ -110,11 +112,42 @@ def cut(root):
 
 
 def other_type(root):
-    (root / "dataset_type.txt").write_text("multilabel")
+    (root / "dataset_type.txt").write_text("Video")
 
 
 def latin1(root):
     (root / "classnames.txt").write_bytes("cafés".encode("latin-1"))
+
+
+def multilabel(root):
+    (root / "dataset_type.txt").write_text("multilabel")
+
+
+def objectives(root):
+    (root / "classnames.txt").write_text("race:black\nrace:white\nage:young\n")
+
+
+def npy(values):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(values))
+    return buffer.getvalue()
+
+
+def add_with_npy(root, data):
+    members = {"s9.png": picture((0, 0, 0)), "s9.cls": b"1", "s9.npy": data}
+    add_to_tar(root / "test" / "1.tar", members)
+
+
+def pickled(root):
+    add_with_npy(root, npy([{"a": 1}]))
+
+
+def matrix(root):
+    add_with_npy(root, npy([[1, 2]]))
+
+
+def some_metadata(root):
+    add_with_npy(root, npy([1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +160,12 @@ def latin1(root):
         (no_label, ValueError, r"sample 's9' has no \.cls.*it has \.png, \.txt"),
         (repeated_key, DamagedShardError, "key 's0000003' comes back"),
         (cut, DamagedShardError, r"1\.tar"),
-        (other_type, ValueError, "'multilabel'.*classification, retrieval"),
+        (other_type, ValueError, "'video'.*classification, multilabel, retrieval"),
+        (multilabel, ValueError, r"'s0000000' has no \.npy member.*it has \.cls"),
+        (objectives, ValueError, "OBJECTIVE:CLASS for the objectives race, age, several"),
+        (pickled, ValueError, r"'s9'.*\.npy member cannot be read: .*allow_pickle"),
+        (matrix, ValueError, r"'s9'.*\.npy member is no vector of numbers"),
+        (some_metadata, ValueError, r"'s0000000' has no \.npy vector, but other samples"),
         (latin1, ValueError, r"classnames\.txt is not UTF-8"),
     ],
 )
@@ -246,3 +284,66 @@ def test_json_that_is_nested_too_deeply_is_named(own_shards):
     write_index(shard)
     with pytest.raises(ValueError, match=r"00000\.tar: sample 'a': its \.json member is nested"):
         open_dataset(own_shards)
+
+
+def write_benchmark(root, vectors, labels=None):
+    """A set in CLIP_benchmark's layout, as its own exporter names the members."""
+    (root / "test").mkdir(parents=True)
+    (root / "classnames.txt").write_text("red\ngreen\nblue\n")
+    (root / "test" / "nshards.txt").write_text("1\n")
+    with webdataset.TarWriter(str(root / "test" / "0.tar")) as tar:
+        for n, vector in enumerate(vectors):
+            sample = {"__key__": f"s{n:07d}", "png": picture((n, 0, 0)), "npy": np.array(vector)}
+            tar.write(sample | ({} if labels is None else {"cls": labels[n]}))
+    return root
+
+
+@pytest.mark.parametrize("kind", [int, bool, float])
+def test_pictures_with_several_labels(tmp_path, kind):
+    sets = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]]).astype(kind)
+    root = write_benchmark(tmp_path / "voc", sets)
+    multilabel(root)
+    found = open_dataset(root)
+    assert found.label_sets.dtype == bool
+    assert found.label_sets.tolist() == (sets == 1).tolist()
+    assert found.labels is None
+    (root / "classnames.txt").write_text("red\ngreen\n")
+    with pytest.raises(ValueError, match=r"classnames\.txt has 2 lines for labels of 3 classes"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ([[1, 0, 1], [0, 2, 0]], r"'s0000001': the \.npy labels of a multilabel set are 0 and 1"),
+        ([[1, 0], [0, 1, 0]], r"'s0000001': its \.npy vector has 3 numbers, .* first sample 2"),
+    ],
+)
+def test_labels_that_are_no_sets(tmp_path, vectors, message):
+    multilabel(write_benchmark(tmp_path / "voc", vectors))
+    with pytest.raises(ValueError, match=message):
+        open_dataset(tmp_path / "voc")
+
+
+def groups_of(root, vectors):
+    found = open_dataset(write_benchmark(root, vectors, labels=[0] * len(vectors)))
+    assert found.labels.tolist() == [0] * len(vectors)
+    return {name: values.tolist() for name, values in found.groups.items()}
+
+
+def test_metadata_beside_labels_are_groups(tmp_path):
+    vectors = [[5, 2.5, 0], [0, 1.0, 7], [3, 1.0, 7]]
+    assert groups_of(tmp_path / "own", vectors) == {
+        "metadata_0": [5, 0, 3],
+        "metadata_2": [0, 7, 7],
+    }
+    # "Other" is no region of its own
+    assert groups_of(tmp_path / "wds_wilds-fmow_test", vectors) == {"region": [-1, 0, 3]}
+    assert groups_of(tmp_path / "dollar_street", vectors) == {"income": [5, 0, 3]}
+    assert groups_of(tmp_path / "camelyon17", vectors) == {}
+    with pytest.raises(
+        ValueError, match=r"have 0 columns, but region .*geode is column 0"
+    ):
+        groups_of(tmp_path / "geode", [[], []])
+    found = open_dataset(tmp_path / "own")
+    assert found.subset([2, 0]).groups["metadata_0"].tolist() == [3, 5]

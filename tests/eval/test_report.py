@@ -23,7 +23,7 @@ from vlp.checkpoint import publish
 from vlp.model.build import ModelConfig, build_model
 from vlp.model.tokens import build_tokenizer
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
@@ -38,7 +38,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         if tag not in VOID:
             self.open.append(tag)
-        self.loads += [v for k, v in attributes if k in ("src", "href", "srcset", "action", "data")]
+        named = [v for k, v in attributes if k in ("src", "href", "srcset", "action", "data")]
+        self.loads += [v for v in named if not v.startswith("#")]  # what is on the page is there
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag

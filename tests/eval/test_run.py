@@ -2,8 +2,6 @@ import json
 import math
 import os
 import random
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +12,12 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from eval import results
 from eval.datasets import open_dataset
 from eval.encode import encode_images, encode_texts
+from eval.metric_names import summary
 from eval.prompts import find_prompts
 from eval.run import check, evaluate, evaluate_tasks
 from eval.spec import EvalSpec
-from eval.tasks.zeroshot_classification import classifier
-from tests.eval.conftest import PALETTE, ColourEncoder, picture
-from vlp import dist
+from eval.zero_shot import class_weights
+from tests.eval.conftest import PALETTE, ColourEncoder, Ranks, picture
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar
 
@@ -32,6 +30,9 @@ SCHEMA = {
     "model",
     "pretrained",
     "language",
+    "main",
+    "key",
+    "predictions",
     "metrics",
     "ci95",
     "chance",
@@ -217,7 +218,7 @@ def test_classifier_is_the_normed_mean_of_unit_prompts(encoder, benchmark_classe
     prompts = find_prompts(open_dataset(benchmark_classes), spec("x", benchmark_classes))
     texts = [text for label in range(3) for text in prompts.texts(label)]
     assert texts[:3] == ["a red", "all red", "a green"]
-    found = classifier(encode_texts(texts, encoder, batch=2, show_progress=False), 3)
+    found = class_weights(encode_texts(texts, encoder, batch=2), [2, 2, 2])
     for label in range(3):
         rows = encoder.encode_text(prompts.texts(label))
         mean = sum(row / row.norm() for row in rows) / len(rows)
@@ -269,35 +270,6 @@ def test_check_finds_mistakes_without_a_model(class_folders, own_shards, tmp_pat
         spec("x", "y", batch=0)
 
 
-class Ranks:
-    """Ranks as threads: `vlp.dist` as it behaves in a group, without the cost of processes."""
-
-    def __init__(self, world):
-        self.world, self.barrier = world, threading.Barrier(world, timeout=30)
-        self.local, self.slots = threading.local(), [None] * world
-
-    def patch(self, monkeypatch):
-        monkeypatch.setattr(dist, "rank", lambda: self.local.rank)
-        monkeypatch.setattr(dist, "world_size", lambda: self.world)
-        monkeypatch.setattr(dist, "gather_objects", self.gather)
-        monkeypatch.setattr(dist, "gather_rows", lambda rows: torch.cat(self.gather(rows)))
-
-    def gather(self, value):
-        self.slots[self.local.rank] = value
-        self.barrier.wait()
-        everything = list(self.slots)
-        self.barrier.wait()
-        return everything
-
-    def run(self, function):
-        def on_rank(rank):
-            self.local.rank = rank
-            return function()
-
-        with ThreadPoolExecutor(self.world) as pool:
-            return list(pool.map(on_rank, range(self.world)))
-
-
 @pytest.mark.parametrize("world", [2, 3, 7])
 def test_ranks_change_nothing(world, encoder, class_folders, monkeypatch):
     """5 batches of pictures and 1 of texts: some ranks have nothing at all to encode."""
@@ -343,5 +315,5 @@ def test_a_folder_without_splits_has_none_in_its_results(encoder, own_shards, tm
     evaluate(encoder, task, description={}, output=tmp_path / "out", show_progress=False)
     (record,), _ = results.read(tmp_path / "out")
     assert record["split"] is None
-    assert results.summary(record).startswith("all / retrieval\n")
+    assert summary(record).startswith("all / retrieval ")
     assert list((tmp_path / "out").glob("all_retrieval_*.json"))

@@ -7,6 +7,7 @@ import pytest
 
 from eval import results
 from eval.datasets import open_dataset
+from eval.metric_names import headline, summary
 from eval.report import write_report
 from eval.run import check, evaluate, evaluate_tasks
 from eval.spec import EvalSpec
@@ -26,6 +27,8 @@ from tests.eval.grey import (
 from tests.eval.test_report import Page
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar
+
+CHOICE = "image_caption_selection"
 
 
 def test_counting_by_the_sidecar(counted):
@@ -89,34 +92,38 @@ def test_constant_model_counts_and_chooses_nothing(counted):
     write_negatives(counted)
     found = evaluate(ConstantEncoder(), spec("counting", counted), **QUIET)
     assert found == {"count_acc": 0.0, "count_mad": pytest.approx((8 + 7 + 8 + 7) / 4)}
-    record = record_of(ConstantEncoder(), spec("caption_choice", counted))
+    record = record_of(ConstantEncoder(), spec(CHOICE, counted))
     assert set(record["metrics"].values()) == {0.0}
-    assert record["n"]["ties"] == 8
+    assert record["n"]["ties"] == record["n"]["comparisons"] == 7
     gap = evaluate(ConstantEncoder(), spec("gap", counted), **QUIET)
     assert gap["linear_separability"] == 0.5
 
 
 def test_choice_by_kind(counted):
-    """Only "nine dogs" differs from its first near miss in the first number word."""
+    """Only "nine dogs" differs from its first near miss in the first number word; that of the
+    second picture is its caption itself.
+    """
     write_negatives(counted)
-    found = record_of(CountEncoder(), spec("caption_choice", counted))
+    found = record_of(CountEncoder(), spec(CHOICE, counted))
     assert found["metrics"] == {
-        "choice_acc": 5 / 8,
-        "choice_all_acc": 1 / 4,
-        "choice_acc_count": 1 / 4,
-        "choice_acc_other": 1.0,
+        "acc": 2 / 4,
+        "pair_acc": pytest.approx(5 / 7),
+        "acc_word_permutation": 0.0,
+        "acc_count": pytest.approx(1 / 3),
+        "acc_other": 1.0,
+        "macro_acc": pytest.approx((1 / 3 + 1) / 2),
     }
     assert set(found["ci95"]) == set(found["metrics"]) == set(found["chance"])
-    assert found["chance"]["choice_all_acc"] == pytest.approx(1 / 3)
-    assert found["n"]["ties"] == 3
-    assert (found["n"]["images"], found["n"]["texts"], found["n"]["left_out"]) == (4, 12, 1)
+    assert found["chance"]["acc"] == pytest.approx((3 / 3 + 1 / 2) / 4)
+    assert (found["n"]["ties"], found["n"]["identical"]) == (2, 1)
+    assert (found["n"]["images"], found["n"]["texts"], found["n"]["left_out"]) == (4, 8, 1)
 
 
 def test_an_empty_near_miss_is_none(counted):
     rows = [{"texts": ["", "four"], "kinds": [None, "a"]}] * 4 + [{"texts": [""], "kinds": ["b"]}]
     write_sidecar(counted, "negatives", rows)
-    found = record_of(CountEncoder(), spec("caption_choice", counted))
-    assert set(found["metrics"]) == {"choice_acc", "choice_all_acc", "choice_acc_a"}
+    found = record_of(CountEncoder(), spec(CHOICE, counted))
+    assert set(found["metrics"]) == {"acc", "pair_acc", "acc_a"}
     assert (found["n"]["images"], found["n"]["left_out"]) == (4, 1)
 
 
@@ -137,9 +144,9 @@ def test_a_sidecar_is_read_once(counted, monkeypatch):
 def test_kind_of_one_picture_has_no_interval(counted):
     rows = [{"texts": ["four"], "kinds": ["a"]}] * 4 + [{"texts": ["four"], "kinds": ["b"]}]
     write_sidecar(counted, "negatives", rows)
-    found = record_of(CountEncoder(), spec("caption_choice", counted))
-    assert found["ci95"]["choice_acc_b"] is None
-    assert found["ci95"]["choice_acc_a"] is not None
+    found = record_of(CountEncoder(), spec(CHOICE, counted))
+    assert found["ci95"]["acc_b"] is None
+    assert found["ci95"]["acc_a"] is not None
 
 
 def test_rows_of_another_caption_are_never_used(counted):
@@ -192,24 +199,30 @@ def test_mistakes_about_sidecars(counted, class_folders, benchmark_captions):
         with pytest.raises(ValueError, match=message):
             check(spec(task, data, **options))
 
-    wrong(r"negatives/00000\.parquet is missing.*key, src_sha256, texts, kinds", "caption_choice")
+    wrong(
+        r"negatives/00000\.parquet is missing.*key, src_sha256, texts, kinds",
+        CHOICE,
+    )
     wrong(r"more/00000\.parquet is missing.*key, src_sha256, texts", "retrieval", captions="more")
-    wrong("only indexed shards have", "caption_choice", benchmark_captions)
+    wrong("only indexed shards have", CHOICE, benchmark_captions)
     wrong("only indexed shards have", "retrieval", benchmark_captions, captions="rewrites")
-    for task in ("gap", "counting", "caption_choice", "captioning"):
+    for task in ("gap", "counting", CHOICE, "captioning"):
         wrong("needs captions.*holds labels", task, class_folders)
     wrong("none of 7 samples.*tells its number, two to ten", "counting", benchmark_captions)
     write_negatives(counted, kinds=("one",))
     reason = (
         "negatives/00000.parquet: sample '000000000': expected as many kinds as texts, got 1 and"
     )
-    wrong(reason, "caption_choice")
+    wrong(reason, CHOICE)
     write_sidecar(counted, "negatives", [{"texts": None, "kinds": ["a"]}] * 5)
-    wrong("sample '000000000': expected a list of texts in `texts`, got None", "caption_choice")
+    wrong(
+        "sample '000000000': expected a list of texts in `texts`, got None",
+        CHOICE,
+    )
     write_sidecar(counted, "more", [{"texts": None}] * 5)
     wrong("more/00000.parquet: sample '000000000': expected a list", "gap", captions="more")
     write_sidecar(counted, "negatives", [{"texts": [], "kinds": []}] * 5)
-    wrong("no near miss for any of 5 samples", "caption_choice")
+    wrong("no near miss for any of 5 samples", CHOICE)
     write_counts(counted)
     path = counted / "test" / "annotations" / "counts" / "00001.parquet"
     pq.write_table(pq.read_table(path).drop_columns("noun"), path)
@@ -225,7 +238,7 @@ def test_mistakes_about_sidecars(counted, class_folders, benchmark_captions):
         EvalSpec(task="captioning", data="x", caption_method="best")
 
 
-TASKS = ("retrieval", "counting", "caption_choice", "gap", "captioning")
+TASKS = ("retrieval", "counting", CHOICE, "gap", "captioning")
 
 
 def test_summary_headline_and_report(counted, tmp_path):
@@ -239,22 +252,22 @@ def test_summary_headline_and_report(counted, tmp_path):
             task = spec(name, counted)
             evaluate(model, task, description=about, output=place, show_progress=False)
     records = {name: results.read(out / "eval" / name)[0][-1] for name in TASKS}
-    shown = "\n".join(results.summary(record) for record in records.values())
+    shown = "\n".join(summary(record) for record in records.values())
     for line in (
         "count_acc                    100.00%  [100.00%, 100.00%]",
         "count_mad                       0.00  [   0.00,    0.00]",
-        "choice_acc_other             100.00%",
+        "acc_other                    100.00%",
         "linear_separability ",
         "  cider                          ",
     ):
         assert line in shown
-    assert results.headline(records["counting"]["metrics"]) == "count_acc 100.00%, count_mad 0.00"
+    assert headline(records["counting"]["metrics"]) == "count_acc 100.00%, count_mad 0.00"
     rank = records["gap"]["metrics"]["image_effective_rank"]
     assert f"image_effective_rank         {rank:7.1f}" in shown
-    assert results.headline({"cider": 1.23456, "rsum": None, "x": 1}) == "cider 1.235"
-    assert results.headline({"image_retrieval_recall@1": None}) == ""
+    assert headline({"cider": 1.23456, "rsum": None, "x": 1}) == "cider 1.235"
+    assert headline({"image_retrieval_recall@1": None}) == ""
     page = Page(write_report(out).read_text())
-    for words in ("near misses beaten", "Captions that the model wrote", "ten dogs", "BLEU-4"):
+    for words in ("items solved", "Captions that the model wrote", "ten dogs", "BLEU-4"):
         assert words in page.text
     assert "four cats (other)" in page.text
     assert "(test): no p" not in page.text

@@ -1,3 +1,5 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -9,48 +11,82 @@ from vlp.metrics import choice as metric
 from vlp.metrics.counting import count_by_choice, count_metrics, deviation
 
 few = st.integers(0, 2)
+# (item, right cell, wrong cell) of comparisons between five cells
+comparisons = st.lists(
+    st.tuples(few, st.integers(0, 4), st.integers(0, 4)).filter(lambda c: c[1] != c[2]),
+    min_size=1,
+    max_size=8,
+)
 
 
-@given(st.lists(st.tuples(few, st.lists(few, min_size=1, max_size=4)), min_size=1, max_size=6))
-def test_choice_equals_a_loop(pictures):
-    true = np.float32([score for score, _ in pictures])
-    wrong = np.float32([score for _, misses in pictures for score in misses])
-    owner = np.repeat(np.arange(len(pictures)), [len(misses) for _, misses in pictures])
-    found = metric.choose(true, wrong, owner)
-    beaten = [score > miss for score, misses in pictures for miss in misses]
-    every = [all(score > miss for miss in misses) for score, misses in pictures]
-    assert found.metrics == {
-        "choice_acc": pytest.approx(np.mean(beaten)),
-        "choice_all_acc": pytest.approx(np.mean(every)),
+@given(comparisons, st.lists(few, min_size=5, max_size=5))
+def test_items_equal_a_loop(rows, scores):
+    item, right, wrong = np.array(rows).T
+    cells = np.float32(scores)
+    compared = metric.compare_scores(cells[right], cells[wrong])
+    assert compared.holds.tolist() == [scores[a] > scores[b] for _, a, b in rows]
+    assert compared.tied.tolist() == [scores[a] == scores[b] for _, a, b in rows]
+    which, solved = metric.solved_items(item, compared.holds)
+    assert dict(zip(which.tolist(), solved.tolist(), strict=True)) == {
+        i: all(scores[a] > scores[b] for j, a, b in rows if i == j) for i, _, _ in rows
     }
-    ties = sum(score == miss for score, misses in pictures for miss in misses)
-    assert found.tied.sum() == ties
 
 
-def test_choice_of_a_constant_model_and_of_chance():
-    owner = np.repeat(np.arange(1000), 3)
-    same = metric.choose(np.ones(1000, np.float32), np.ones(3000, np.float32), owner)
-    assert same.metrics == {"choice_acc": 0.0, "choice_all_acc": 0.0}
-    assert same.tied.all()
-    random = np.random.default_rng(0)
-    found = metric.choose(
-        random.random(1000).astype(np.float32), random.random(3000).astype(np.float32), owner
-    ).metrics
-    expected = chance.choice(np.full(1000, 3))
-    assert expected == {"choice_acc": 0.5, "choice_all_acc": 0.25}
-    for name, value in expected.items():
-        assert found[name] == pytest.approx(value, abs=0.03)
+# cells c0i0, c1i0, c0i1, c1i1; text: each picture prefers its caption, image: each caption its
+# picture
+TEXT, IMAGE = [(0, 1), (3, 2)], [(0, 2), (3, 1)]
 
 
-def test_choice_refuses_what_cannot_be_compared():
+@pytest.mark.parametrize(
+    ("scores", "text", "image"),
+    [
+        ([0.9, 0.1, 0.2, 0.8], True, True),
+        ([0.5, 0.4, 0.6, 0.7], True, False),  # the second picture fits everything better
+        ([0.5, 0.6, 0.4, 0.7], False, True),  # the second caption does
+        ([0.1, 0.9, 0.8, 0.2], False, False),
+        ([0.5, 0.5, 0.5, 0.5], False, False),
+    ],
+)
+def test_winoground_by_hand(scores, text, image):
+    cells = np.float32(scores)
+    for pairs, expected in ((TEXT, text), (IMAGE, image), (TEXT + IMAGE, text and image)):
+        right, wrong = np.array(pairs).T
+        compared = metric.compare_scores(cells[right], cells[wrong])
+        _, solved = metric.solved_items(np.zeros(len(pairs), np.int64), compared.holds)
+        assert solved.tolist() == [expected]
+
+
+@given(comparisons)
+def test_chance_equals_all_orders(rows):
+    orders = list(permutations(range(5)))
+    shares = [
+        np.mean([all(o[a] > o[b] for j, a, b in rows if i == j) for o in orders])
+        for i in {i for i, _, _ in rows}
+    ]
+    assert chance.choice(*np.array(rows).T) == pytest.approx(np.mean(shares))
+
+
+def test_chance_of_the_usual_items():
+    def of(pairs, item=None):
+        right, wrong = np.array(pairs).T
+        return chance.choice(np.array(item or [0] * len(pairs)), right, wrong)
+
+    assert of(TEXT + IMAGE) == pytest.approx(1 / 6)
+    assert of(TEXT) == of(IMAGE) == pytest.approx(1 / 4)
+    assert of([(7, n) for n in range(100, 300)]) == pytest.approx(1 / 201)
+    assert of([(0, 1), (2, 3), (2, 4), (2, 5)], [0, 1, 1, 1]) == pytest.approx((1 / 2 + 1 / 4) / 2)
+    with pytest.raises(ValueError, match="18 cells"):
+        of([(n, n + 1) for n in range(17)])
+
+
+def test_scores_that_cannot_be_compared():
     one = np.ones(1, np.float32)
     with pytest.raises(ValueError, match="NaN"):
-        metric.choose(one * np.nan, one, np.array([0]))
-    for owner in ([1], [0, 0]):
-        with pytest.raises(ValueError, match="a near miss for each picture"):
-            metric.choose(one, one, np.array(owner))
-    with pytest.raises(ValueError, match="a near miss for each picture"):
-        metric.choose(np.ones(2, np.float32), one, np.array([0]))
+        metric.compare_scores(one * np.nan, one)
+    with pytest.raises(ValueError, match="NaN"):
+        metric.compare_scores(one, one * np.inf)
+    with pytest.raises(ValueError, match=r"\(1,\) right ones and \(2,\) wrong"):
+        metric.compare_scores(one, np.ones(2, np.float32))
 
 
 def test_equal_features_score_equally_in_any_place(monkeypatch):

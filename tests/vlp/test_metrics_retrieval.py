@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlp.metrics import chance, similarity
+from vlp.metrics import chance, ranking
 from vlp.metrics import retrieval as metric
 
 
@@ -13,6 +13,12 @@ def in_worst_list(scores, own, k):
     """Whether any of `own` is in the top-k list, every tie broken against it."""
     order = sorted(range(len(scores)), key=lambda j: (-scores[j], j in own))
     return any(j in own for j in order[:k])
+
+
+def assert_same(one, other):
+    for name in ("rank", "tied", "top", "top_score"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+        assert getattr(one, name).dtype == getattr(other, name).dtype
 
 
 @st.composite
@@ -32,8 +38,12 @@ def cases(draw):
 def test_equals_brute_force(case):
     image, text, owner = case
     scores = (text @ image.T).tolist()  # small integers: exact
-    t2i = metric.text_to_image(image, text, owner)
-    i2t = metric.image_to_text(image, text, owner)
+    t2i, i2t = metric.rank_both(image, text, owner)
+    for one, other in (
+        (t2i, metric.text_to_image(image, text, owner)),
+        (i2t, metric.image_to_text(image, text, owner)),
+    ):
+        assert_same(one, other)
     for t, row in enumerate(scores):
         true = row[owner[t]]
         assert t2i.rank[t] == sum(score >= true for score in row)
@@ -53,11 +63,10 @@ def test_chunks_change_nothing(monkeypatch):
     text = F.normalize(torch.randn(120, 16, generator=generator), dim=-1)
     owner = torch.cat([torch.arange(50), torch.randint(50, (70,), generator=generator)])
     whole = [metric.text_to_image(image, text, owner), metric.image_to_text(image, text, owner)]
-    monkeypatch.setattr(similarity, "_CELLS", 130)
+    monkeypatch.setattr(ranking, "_BLOCK", (11, 16))
     parts = [metric.text_to_image(image, text, owner), metric.image_to_text(image, text, owner)]
     for one, other in zip(whole, parts, strict=True):
-        for name in ("rank", "tied", "top", "top_score"):
-            assert np.array_equal(getattr(one, name), getattr(other, name))
+        assert_same(one, other)
 
 
 @pytest.mark.parametrize("width", [1, 7, 512])
@@ -115,5 +124,9 @@ def test_refuses_what_cannot_be_ranked():
         metric.text_to_image(torch.eye(2), torch.full((2, 2), torch.nan), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"one picture in \[0, 2\)"):
         metric.text_to_image(torch.eye(2), torch.eye(2), torch.tensor([0, 2]))
+    with pytest.raises(ValueError, match="top: must be 1 or more"):
+        metric.rank_both(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), top=0)
+    with pytest.raises(ValueError, match="too long"):
+        metric.rank_both(1e20 * torch.eye(2), 1e20 * torch.eye(2), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="got 0 and 2"):
         metric.text_to_image(torch.zeros(0, 2), torch.eye(2), torch.tensor([0, 1]))

@@ -9,10 +9,10 @@ are equal, which is the usual case early in training.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Interval = tuple[float, float]
 Floats = NDArray[np.float64]
@@ -35,15 +35,56 @@ def distribution_of_ratio(sums: Floats, counts: Floats, *, seed: int = 0) -> Flo
             resample of them alone would have no ratio.
         seed: of the resampling; equal n and seed give equal resamples.
     """
-    there = counts > 0
-    sums, counts = sums[there], counts[there]
-    if len(sums) < 2:
+    return distribution_of_sum(np.ones(1), sums[None], counts[None], seed=seed)
+
+
+def distribution_of_sum(
+    weights: Floats, sums: Floats, counts: Floats, *, seed: int = 0
+) -> Floats | None:
+    """A weighted sum of k ratios over the same resampled units, [R]; None for fewer than two.
+
+    A ratio of which a resample has no observation keeps its value there.
+
+    Args:
+        weights: [k].
+        sums: [k, n], the sum of each quantity within each unit.
+        counts: [k, n], the number of observations; units without any in all k are left out.
+        seed: of the resampling; equal n and seed give equal resamples.
+    """
+    there = (counts > 0).any(0)
+    sums, counts = sums[:, there], counts[:, there]
+    if sums.shape[1] < 2:
         return None
+    ratios = [_Observed.of(*row) for row in zip(sums, counts, strict=True)]
 
     def statistic(drawn: NDArray[np.int64]) -> Floats:
-        return np.asarray(sums[drawn].sum(1) / counts[drawn].sum(1))
+        times = _times(drawn).astype(np.float64)
+        parts = [w * ratio.over(times) for w, ratio in zip(weights, ratios, strict=True)]
+        return np.asarray(sum(parts))
 
-    return _distribution(len(sums), statistic, seed=seed)
+    return _distribution(sums.shape[1], statistic, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """A ratio and the u of n units that have observations of it."""
+
+    units: NDArray[np.int64]  # [u]
+    sums: Floats  # [u]
+    counts: Floats  # [u]
+
+    @classmethod
+    def of(cls, sums: Floats, counts: Floats) -> "_Observed":
+        units = np.flatnonzero(counts > 0)
+        return cls(units, sums[units], counts[units])
+
+    def over(self, times: Floats) -> Floats:
+        """[batch] for units that are drawn [batch, n] times each."""
+        own = times if len(self.units) == times.shape[1] else times[:, self.units]
+        among = (own * self.counts).sum(1)
+        found = np.full(len(own), self.sums.sum() / self.counts.sum())
+        np.divide((own * self.sums).sum(1), among, out=found, where=among > 0)
+        return found
 
 
 def distribution_of_median(
@@ -63,9 +104,9 @@ def distribution_of_median(
         return None
 
     def statistic(drawn: NDArray[np.int64]) -> Floats:
-        cells = drawn + n * np.arange(len(drawn))[:, None]
-        times = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        upto = times[:, units].cumsum(1)  # [batch, m], drawn values up to each, in their order
+        upto = _times(drawn)[:, units].cumsum(
+            1
+        )  # [batch, m], drawn values up to each, in their order
         middle = ((upto[:, -1] - 1) // 2, upto[:, -1] // 2)
         found = [values[(upto > place[:, None]).argmax(1)] for place in middle]
         return np.asarray(np.mean(found, axis=0))
@@ -97,27 +138,53 @@ def distribution_of_class_mean(
 
 
 def distribution_of_statistic(
-    statistic: Callable[..., float], columns: tuple[NDArray[np.generic], ...], *, seed: int = 0
+    statistic: Callable[..., float],
+    columns: tuple[NDArray[np.generic], ...],
+    units: NDArray[np.int64] | None = None,
+    *,
+    seed: int = 0,
 ) -> Floats | None:
-    """A statistic of resampled rows of all columns, [R]; None for fewer than two rows.
+    """A statistic of the rows of resampled units, [R]; None for fewer than two units.
 
-    Resamples on which it is not defined (NaN: one class is missing) are left out.
+    Resamples on which it is not defined (one class is missing) give NaN; None if all do.
+
+    Args:
+        statistic: columns [., ...] -> number.
+        columns: [m, ...] each.
+        units: [m], the unit of each row, by any number; None makes each row a unit.
+        seed: of the resampling.
     """
-    n = len(columns[0])
-    if n < 2:
+    rows_are_units = np.arange(len(columns[0]))
+    own = rows_are_units if units is None else np.unique(units, return_inverse=True)[1]
+    order = np.argsort(own, kind="stable")
+    sizes = np.bincount(own)  # [n], rows of each unit
+    starts = sizes.cumsum() - sizes  # [n], where they begin in `order`
+    if len(sizes) < 2:
         return None
 
-    def each(drawn: NDArray[np.int64]) -> Floats:
-        return np.array([statistic(*(column[rows] for column in columns)) for rows in drawn])
+    def of_units(drawn: NDArray[np.int64]) -> float:
+        times = sizes[drawn]
+        within = np.arange(times.sum()) - np.repeat(times.cumsum() - times, times)
+        rows = order[np.repeat(starts[drawn], times) + within]
+        return statistic(*(column[rows] for column in columns))
 
-    found = _distribution(n, each, seed=seed)
+    def each(drawn: NDArray[np.int64]) -> Floats:
+        return np.array([of_units(one) for one in drawn])
+
+    found = _distribution(len(sizes), each, seed=seed)
     return found if np.isfinite(found).any() else None
+
+
+def _times(drawn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each of n units was drawn, [batch, n], for the units drawn [batch, n]."""
+    cells = drawn + drawn.shape[1] * np.arange(len(drawn))[:, None]
+    return np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
 
 
 def _distribution(
     n: int, statistic: Callable[[NDArray[np.int64]], Floats], *, seed: int, cells: int = 0
 ) -> Floats:
-    """A statistic of units drawn with replacement, [R].
+    """A statistic of units drawn with replacement, [R]: the same draws for equal n and seed.
 
     Args:
         n: units.
@@ -125,18 +192,7 @@ def _distribution(
         seed: of the draws.
         cells: values that a resample holds in memory, where they are more than its units.
     """
-
-    def flat(drawn: NDArray[np.int64], axis: int) -> Floats:
-        return statistic(drawn.reshape(-1, n)).reshape(drawn.shape[:-1])
-
-    result = stats.bootstrap(
-        (np.arange(n),),
-        flat,
-        n_resamples=RESAMPLES,
-        batch=max(1, _CELLS // max(cells, n)),
-        vectorized=True,
-        axis=-1,
-        method="percentile",
-        random_state=np.random.default_rng(seed),
-    )
-    return np.asarray(result.bootstrap_distribution)
+    generator = np.random.default_rng(seed)
+    batch = max(1, _CELLS // max(cells, n))
+    sizes = [min(batch, RESAMPLES - start) for start in range(0, RESAMPLES, batch)]
+    return np.concatenate([statistic(generator.integers(0, n, (size, n))) for size in sizes])

@@ -5,7 +5,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from vlp.metrics.hubness import NEIGHBORS
 from vlp.metrics.retrieval import RECALLS
+
+_CELLS = 16  # of an item whose orders are counted
 
 
 def classification(classes: int) -> dict[str, float]:
@@ -42,10 +45,75 @@ def counting(labels: NDArray[np.int64], classes: int) -> dict[str, float]:
     return {"count_acc": 1 / classes, "count_mad": float(distance.mean())}
 
 
-def choice(misses: NDArray[np.int64]) -> dict[str, float]:
-    """Expected share of near misses beaten, and of pictures whose caption beats all of them.
+def choice(item: NDArray[np.int64], right: NDArray[np.int64], wrong: NDArray[np.int64]) -> float:
+    """Expected share of items solved when the scores of their cells are in random order; exact.
+
+    1 / (1 + m) for one right cell against m wrong ones; Winoground's crosswise items have 1 / 6.
 
     Args:
-        misses: [n], near misses of each picture.
+        item: [c], of each comparison.
+        right: [c], the cell (picture, text) that must score higher, by any number.
+        wrong: [c], the other.
     """
-    return {"choice_acc": 0.5, "choice_all_acc": float((1 / (1 + misses)).mean())}
+    cells: dict[int, list[tuple[int, int]]] = {}
+    for i, one, other in zip(item.tolist(), right.tolist(), wrong.tolist(), strict=True):
+        cells.setdefault(i, []).append((one, other))
+    shares: dict[tuple[tuple[int, int], ...], float] = {}  # by the form that many items have
+    total = 0.0
+    for pairs in cells.values():
+        place: dict[int, int] = {}
+        form = tuple(
+            (place.setdefault(one, len(place)), place.setdefault(other, len(place)))
+            for one, other in pairs
+        )
+        if form not in shares:
+            shares[form] = _share_of_orders(len(place), form)
+        total += shares[form]
+    return total / len(cells)
+
+
+def _share_of_orders(n: int, pairs: tuple[tuple[int, int], ...]) -> float:
+    """Share of the orders of n cells in which the first of each pair is above the second."""
+    wrong = {other for _, other in pairs}
+    if len({one for one, _ in pairs}) == 1 and len(wrong) == n - 1:
+        return 1 / n
+    if n > _CELLS:
+        raise ValueError(f"an item with {n} cells that are no star; at most {_CELLS} are counted")
+    below = [0] * n  # by cell: a mask of those that come before it, from the lowest
+    for one, other in pairs:
+        below[one] |= 1 << other
+    ways = [1] + [0] * ((1 << n) - 1)  # by mask: orders of these cells, if they are the lowest
+    for mask, count in enumerate(ways):
+        for cell in range(n) if count else ():
+            if not mask >> cell & 1 and below[cell] & ~mask == 0:
+                ways[mask | 1 << cell] += count
+    return ways[-1] / math.factorial(n)
+
+
+def r_precision(prefix: str, positives: NDArray[np.int64], gallery: int) -> dict[str, float]:
+    """Expected R-Precision and mAP@R of a uniformly random ranking.
+
+    The r-th of G places is right with probability R / G, and each place before it is then right
+    with probability (R - 1) / (G - 1), so that
+
+        R-Precision = R / G
+        AP@R        = 1 / G * sum over r = 1..R of (1 + (r - 1) (R - 1) / (G - 1)) / r
+
+    Args:
+        prefix: of the names.
+        positives: [Q], right answers R of each query.
+        gallery: G.
+    """
+    harmonic = np.cumsum(1 / np.arange(1, positives.max() + 1))[positives - 1]  # [Q]
+    again = (positives - 1) / max(1, gallery - 1)
+    average = (harmonic + again * (positives - harmonic)) / gallery
+    share = positives / gallery
+    return {f"{prefix}_map@r": float(average.mean()), f"{prefix}_r_precision": float(share.mean())}
+
+
+def geometry(pairs: int) -> dict[str, float]:
+    """Expected values of features that have nothing to do with picture, text or pair."""
+    values = {"linear_separability": 0.5, "pair_auroc": 0.5}
+    if pairs > NEIGHBORS + 1:
+        values["mutual_knn_overlap"] = NEIGHBORS / (pairs - 1)
+    return values

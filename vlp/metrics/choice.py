@@ -1,7 +1,9 @@
-"""Choosing the true caption of a picture among near misses.
+"""Choosing among texts or pictures: comparisons of a right (picture, text) with a wrong one.
 
-One tie rule: the true caption must score strictly higher, so a model that gives all texts the same
-score beats none of them.
+An item holds one comparison or several and is solved when all of them hold: one near miss of a
+caption (SugarCrepe), several (Precision@1), or two captions and two pictures crosswise (Winoground,
+Thrush et al. 2022, whose group score is the share of items that are solved). One tie rule: the
+right pair must score strictly higher, so a model that scores all pairs alike solves nothing.
 """
 
 from dataclasses import dataclass
@@ -15,51 +17,38 @@ _CELLS = 1 << 22  # products held in float64 at a time: 32 MB
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Outcomes for n pictures with m near misses in all."""
+class Compared:
+    """Outcomes of c comparisons."""
 
-    owner: NDArray[np.int64]  # [m], the picture of each near miss
-    beaten: NDArray[np.bool_]  # [m], the true caption scores strictly higher
-    tied: NDArray[np.bool_]  # [m]
-    all_beaten: NDArray[np.bool_]  # [n]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """`choice_acc`, over all near misses, and `choice_all_acc`, over pictures."""
-        return {
-            "choice_acc": float(self.beaten.mean()),
-            "choice_all_acc": float(self.all_beaten.mean()),
-        }
+    holds: NDArray[np.bool_]  # [c], the right pair scores strictly higher
+    tied: NDArray[np.bool_]  # [c]
 
 
-def choose(
-    true: NDArray[np.float32], wrong: NDArray[np.float32], owner: NDArray[np.int64]
-) -> Choice:
-    """Compare the true caption of every picture with each of its near misses.
-
-    Args:
-        true: [n] scores of the true captions.
-        wrong: [m] scores of the near misses.
-        owner: [m], which picture each belongs to; every picture has at least one.
+def compare_scores(right: NDArray[np.float32], wrong: NDArray[np.float32]) -> Compared:
+    """Compare the scores of right pairs [c] with those of wrong ones [c].
 
     Raises:
-        ValueError: a score that is no number, or a picture without a near miss.
+        ValueError: a score that is no number, or not as many right ones as wrong ones.
     """
-    if not (np.isfinite(true).all() and np.isfinite(wrong).all()):
+    if right.shape != wrong.shape:
+        raise ValueError(f"scores: {right.shape} right ones and {wrong.shape} wrong ones")
+    if not (np.isfinite(right).all() and np.isfinite(wrong).all()):
         raise ValueError("scores: NaN or infinity among the scores; the features are broken")
-    misses = np.bincount(owner, minlength=len(true))
-    if len(misses) != len(true) or len(owner) != len(wrong) or not misses.all():
-        raise ValueError(
-            f"owner: needs one picture in [0, {len(true)}) for each of {len(wrong)} near misses, "
-            "and a near miss for each picture"
-        )
-    beaten = true[owner] > wrong
-    return Choice(
-        owner=owner,
-        beaten=beaten,
-        tied=true[owner] == wrong,
-        all_beaten=np.bincount(owner, beaten, len(true)) == misses,
-    )
+    return Compared(holds=right > wrong, tied=right == wrong)
+
+
+def solved_items(
+    item: NDArray[np.int64], holds: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Which items [m] occur among comparisons, and whether all their comparisons hold [m].
+
+    Args:
+        item: [c], of each comparison.
+        holds: [c].
+    """
+    which, place = np.unique(item, return_inverse=True)
+    lost = np.bincount(place, ~holds, len(which))
+    return which, lost == 0
 
 
 def pair_scores(image: Tensor, text: Tensor) -> Tensor:

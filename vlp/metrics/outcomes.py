@@ -4,7 +4,7 @@ Two models evaluated on the same samples give outcomes of the same units, so the
 resampled unit by unit, which is far narrower than the two intervals side by side.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from scipy import stats
 
 from vlp.metrics import bootstrap
 from vlp.metrics.bootstrap import Interval
+from vlp.metrics.statistics import STATISTICS
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +78,8 @@ class Computed:
     """A statistic of the whole set, which is computed anew for every resample."""
 
     statistic: str  # one of `STATISTICS`
-    columns: tuple[NDArray[np.generic], ...]  # [n, ...] each, its arguments
+    columns: tuple[NDArray[np.generic], ...]  # [m, ...] each, its arguments
+    units: NDArray[np.int64] | None = None  # [m], of each row; None: each row is one
 
     @property
     def value(self) -> float:
@@ -85,8 +87,15 @@ class Computed:
 
 
 Outcome = Ratio | ClassMean | Median | Linear | Computed
-# what `Computed` may be of: columns [n, ...] -> number
-STATISTICS: Mapping[str, Callable[..., float]] = MappingProxyType({})
+# what two paired outcomes have in common besides the number of their units
+_SHARED = MappingProxyType(
+    {
+        ClassMean.__name__: ("labels",),
+        Median.__name__: ("units",),
+        Linear.__name__: ("weights",),
+        Computed.__name__: ("statistic", "units"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,13 +141,14 @@ def distribution(outcome: Outcome, *, seed: int = 0) -> Floats | None:
         case Median():
             return bootstrap.distribution_of_median(outcome.values, outcome.units, seed=seed)
         case Linear():
-            rows = zip(outcome.sums, outcome.counts, strict=True)
-            drawn = [bootstrap.distribution_of_ratio(s, c, seed=seed) for s, c in rows]
-            parts = [part for part in drawn if part is not None]
-            return outcome.weights @ np.stack(parts) if len(parts) == len(drawn) else None
+            return bootstrap.distribution_of_sum(
+                outcome.weights, outcome.sums, outcome.counts, seed=seed
+            )
         case Computed():
             statistic = STATISTICS[outcome.statistic]
-            return bootstrap.distribution_of_statistic(statistic, outcome.columns, seed=seed)
+            return bootstrap.distribution_of_statistic(
+                statistic, outcome.columns, outcome.units, seed=seed
+            )
 
 
 def compare(one: Outcome, other: Outcome, *, seed: int = 0) -> Difference:
@@ -148,15 +158,13 @@ def compare(one: Outcome, other: Outcome, *, seed: int = 0) -> Difference:
     on which the two differ); else that of the bootstrap, twice the smaller tail.
 
     Raises:
-        ValueError: outcomes of another kind or number of units.
+        ValueError: outcomes of another kind, of other units, or of another statistic.
     """
-    if type(one) is not type(other) or _units(one) != _units(other):
-        raise ValueError(f"outcomes of {_units(one)} and {_units(other)} units are not paired")
-    first, second = distribution(one, seed=seed), distribution(other, seed=seed)
+    _check_paired(one, other)
+    drawn = _drawn_difference(one, other, seed)
     value = one.value - other.value
-    if first is None or second is None:
+    if drawn is None or not len(drawn):
         return Difference(value=value, interval=None, p=None, test="none")
-    drawn = first - second
     p, test = _p_value(one, other, drawn)
     return Difference(value=value, interval=bootstrap.percentiles(drawn), p=p, test=test)
 
@@ -170,6 +178,28 @@ def is_binary(outcome: Outcome) -> bool:
     )
 
 
+def _drawn_difference(one: Outcome, other: Outcome, seed: int) -> Floats | None:
+    """The difference on each of the resamples on which both are defined."""
+    if isinstance(one, Ratio | Linear) and isinstance(other, Ratio | Linear):
+        # as one sum, since what is resampled are the units that either has observations of; ratio
+        # by ratio, so that equal ones leave exactly nothing
+        first, second = _linear(one), _linear(other)
+        drawn = bootstrap.distribution_of_sum(
+            np.stack([first.weights, -second.weights], 1).ravel(),
+            np.stack([first.sums, second.sums], 1).reshape(-1, first.sums.shape[1]),
+            np.stack([first.counts, second.counts], 1).reshape(-1, first.sums.shape[1]),
+            seed=seed,
+        )
+    else:
+        parts = distribution(one, seed=seed), distribution(other, seed=seed)
+        drawn = None if parts[0] is None or parts[1] is None else parts[0] - parts[1]
+    return None if drawn is None else drawn[np.isfinite(drawn)]
+
+
+def _linear(outcome: Ratio | Linear) -> Linear:
+    return combined([1.0], [outcome]) if isinstance(outcome, Ratio) else outcome
+
+
 def _p_value(one: Outcome, other: Outcome, drawn: Floats) -> tuple[float, str]:
     if isinstance(one, Ratio) and isinstance(other, Ratio) and is_binary(one) and is_binary(other):
         won = int(((one.sums == 1) & (other.sums == 0)).sum())
@@ -180,6 +210,18 @@ def _p_value(one: Outcome, other: Outcome, drawn: Floats) -> tuple[float, str]:
     # one more on each side: a bootstrap of R resamples cannot tell less than 1 / R from nothing
     low, high = (1 + (drawn <= 0).sum()), (1 + (drawn >= 0).sum())
     return float(min(1.0, 2 * min(low, high) / (1 + len(drawn)))), "bootstrap"
+
+
+def _check_paired(one: Outcome, other: Outcome) -> None:
+    kinds = type(one).__name__, type(other).__name__
+    if kinds[0] != kinds[1] or _units(one) != _units(other):
+        raise ValueError(
+            f"outcomes are not paired: {kinds[0]} of {_units(one)} and {kinds[1]} of "
+            f"{_units(other)} units"
+        )
+    for name in _SHARED.get(kinds[0], ()):
+        if not np.array_equal(getattr(one, name), getattr(other, name)):
+            raise ValueError(f"outcomes are not paired: {kinds[0]} of other {name}")
 
 
 def _units(outcome: Outcome) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlp.metrics.similarity import best_first, just_below, similarity_chunks
+from vlp.metrics.ranking import Queries, as_lists, rank_blocks
+from vlp.metrics.similarity import lengths, pair_scores, product_margin
 
 RECALLS = (1, 5, 10)
 
@@ -41,6 +42,20 @@ class Ranks:
         return values
 
 
+@torch.no_grad()
+def rank_both(image: Tensor, text: Tensor, owner: Tensor, top: int = 5) -> tuple[Ranks, Ranks]:
+    """`text_to_image` and `image_to_text` from one pass over the scores.
+
+    Beside the features, memory grows with N + M and not with N M. Arguments and errors are those of
+    `image_to_text`.
+    """
+    pairs = _Pairs.of(image, text, owner, top)
+    texts, images = pairs.texts(), pairs.images()
+    rank_blocks(image, text, pairs.owner, [texts.queries, images.queries])
+    return texts.ranks(), images.ranks()
+
+
+@torch.no_grad()
 def text_to_image(image: Tensor, text: Tensor, owner: Tensor, top: int = 5) -> Ranks:
     """Rank the true picture of every text.
 
@@ -48,24 +63,19 @@ def text_to_image(image: Tensor, text: Tensor, owner: Tensor, top: int = 5) -> R
         image: [N, D] unit-norm features of the gallery.
         text: [M, D] unit-norm features of the queries.
         owner: [M] integers, the picture that each text describes.
-        top: how many of the best gallery positions to keep.
+        top: how many of the best gallery positions to keep; within a tie wrong ones come first,
+            then lower positions.
 
     Raises:
-        ValueError: features that are no numbers, or an owner that is no picture.
+        ValueError: features that are no numbers, an owner that is no picture, or top below 1.
     """
-    _check(image, text, owner)
-    owner = owner.to(image.device)
-    parts = []
-    for start, scores in similarity_chunks(text, image):
-        true = owner[start : start + len(scores), None]  # [q, 1]
-        best = scores.gather(1, true)  # [q, 1]
-        above = (scores > best).sum(1)
-        equal = (scores == best).sum(1) - 1
-        lowered = scores.scatter(1, true, just_below(best))
-        parts.append((1 + above + equal, equal > 0, *best_first(scores, lowered, top)))
-    return _join(parts)
+    pairs = _Pairs.of(image, text, owner, top)
+    texts = pairs.texts()
+    rank_blocks(image, text, pairs.owner, [texts.queries])
+    return texts.ranks()
 
 
+@torch.no_grad()
 def image_to_text(image: Tensor, text: Tensor, owner: Tensor, top: int = 5) -> Ranks:
     """Rank the best own caption of every picture; the arguments are those of `text_to_image`.
 
@@ -73,22 +83,10 @@ def image_to_text(image: Tensor, text: Tensor, owner: Tensor, top: int = 5) -> R
         ValueError: as `text_to_image`, and a picture without any caption, which no ranking can
             answer.
     """
-    _check(image, text, owner)
-    owner = owner.to(image.device)
-    captions = torch.bincount(owner, minlength=len(image))
-    if int(captions.min()) == 0:
-        raise ValueError(f"owner: picture {int(captions.argmin())} has no caption")
-    parts = []
-    for start, scores in similarity_chunks(image, text):
-        rows = torch.arange(start, start + len(scores), device=image.device)
-        own = owner[None, :] == rows[:, None]  # [q, M]
-        best = scores.masked_fill(~own, -torch.inf).amax(1, keepdim=True)  # [q, 1]
-        foreign = scores.masked_fill(own, -torch.inf)
-        above = (foreign > best).sum(1)
-        equal = (foreign == best).sum(1)
-        lowered = torch.where(own, just_below(scores), scores)
-        parts.append((1 + above + equal, equal > 0, *best_first(scores, lowered, top)))
-    return _join(parts)
+    pairs = _Pairs.of(image, text, owner, top)
+    images = pairs.images()
+    rank_blocks(image, text, pairs.owner, [images.queries])
+    return images.ranks()
 
 
 def summary(t2i: Ranks, i2t: Ranks) -> dict[str, float]:
@@ -110,19 +108,72 @@ def recall_names() -> list[str]:
     return [f"{way}_recall@{k}" for way in ways for k in RECALLS]
 
 
-def _check(image: Tensor, text: Tensor, owner: Tensor) -> None:
-    if len(image) == 0 or len(text) == 0:
-        raise ValueError(f"retrieval needs pictures and texts, got {len(image)} and {len(text)}")
-    for name, rows in (("image", image), ("text", text)):
-        if not torch.isfinite(rows).all():
-            raise ValueError(f"{name}: NaN or infinity among the features")
-    if len(owner) != len(text) or int(owner.min()) < 0 or int(owner.max()) >= len(image):
-        raise ValueError(
-            f"owner: needs one picture in [0, {len(image)}) for each of {len(text)} texts"
+@dataclass(frozen=True)
+class _Direction:
+    """Queries among what is wrong for them, and the best of what is right for them."""
+
+    queries: Queries
+    score: Tensor  # [Q, k] float32, of the right ones, best first
+    place: Tensor  # [Q, k]
+    top: int  # places to report
+
+    def ranks(self) -> Ranks:
+        # a stable sort leaves wrong ones, which come first, before right ones of the same score
+        score = torch.cat([self.queries.score, self.score], dim=1)
+        order = score.sort(dim=1, descending=True, stable=True)
+        place = torch.cat([self.queries.place, self.place], dim=1).gather(1, order.indices)
+        above, equal = self.queries.above, self.queries.equal
+        return Ranks(
+            rank=(1 + above + equal).cpu().numpy(),
+            tied=(equal > 0).cpu().numpy(),
+            top=place[:, : self.top].cpu().numpy(),
+            top_score=order.values[:, : self.top].cpu().numpy(),
         )
 
 
-def _join(parts: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Ranks:
-    columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
-    rank, tied, top, score = columns
-    return Ranks(rank=rank, tied=tied, top=top, top_score=score)
+@dataclass(frozen=True)
+class _Pairs:
+    """Pictures and texts that can be ranked."""
+
+    owner: Tensor  # [M], on the device of the features
+    own: Tensor  # [M] float32, the score of each text with its picture
+    margins: tuple[Tensor, Tensor]  # [N] and [M], of float32 products
+    top: int
+
+    @classmethod
+    def of(cls, image: Tensor, text: Tensor, owner: Tensor, top: int) -> "_Pairs":
+        if len(image) == 0 or len(text) == 0:
+            raise ValueError(
+                f"retrieval needs pictures and texts, got {len(image)} and {len(text)}"
+            )
+        if top < 1:
+            raise ValueError(f"top: must be 1 or more, got {top}")
+        norms = lengths("image", image), lengths("text", text)
+        longest = norms[0].max(), norms[1].max()
+        if longest[0] * longest[1] > torch.finfo(torch.float32).max / 2:
+            raise ValueError("the features are too long for scores in float32; unit norm is meant")
+        if len(owner) != len(text) or int(owner.min()) < 0 or int(owner.max()) >= len(image):
+            raise ValueError(
+                f"owner: needs one picture in [0, {len(image)}) for each of {len(text)} texts"
+            )
+        owner = owner.to(image.device)
+        own = pair_scores(image, text, (owner, torch.arange(len(text), device=image.device)))
+        width = image.shape[1]
+        margins = [product_margin(norms[k], longest[1 - k], width) for k in (0, 1)]
+        return cls(owner, own, (margins[0], margins[1]), top)
+
+    def texts(self) -> _Direction:
+        """Texts as queries."""
+        queries = Queries(1, self.own, self.margins[1], self.top)
+        places = min(self.top, len(self.margins[0]))
+        return _Direction(queries, self.own[:, None], self.owner[:, None], places)
+
+    def images(self) -> _Direction:
+        """Pictures as queries; the answer is the best own caption."""
+        captions = torch.bincount(self.owner, minlength=len(self.margins[0]))
+        if int(captions.min()) == 0:
+            raise ValueError(f"owner: picture {int(captions.argmin())} has no caption")
+        text = torch.arange(len(self.own), device=self.own.device)
+        _, score, place = as_lists(self.owner, self.own, text, self.top)
+        queries = Queries(0, score[:, 0].contiguous(), self.margins[0], self.top)
+        return _Direction(queries, score, place, min(self.top, len(text)))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import open_clip
 from open_clip.factory import get_model_config
@@ -55,14 +55,15 @@ def build_model(config: ModelConfig) -> DualEncoder:
         ValueError: unknown name, bad JSON, a model that is no plain dual encoder, or weights that
             do not fit.
     """
-    model_cfg, preprocess_cfg = read_arch(config.arch)
+    model_cfg, of_arch = read_arch(config.arch)
     tag = open_clip.get_pretrained_cfg(config.arch.replace("/", "-"), config.weights or "")
-    for source in (tag, preprocessing_of(config.weights)):
-        preprocess_cfg |= {key: source[key] for key in PREPROCESSING if key in source}
+    stated = {**tag, **preprocessing_of(config.weights)}
+    of_weights = {key: stated[key] for key in PREPROCESSING if key in stated}
     if tag:  # the activation belongs to the weights: with the other one every feature is wrong
         model_cfg["quick_gelu"] = bool(tag.get("quick_gelu", False))
     card = published_card(config.weights)
-    clip, model_cfg, preprocess_cfg = instantiate(model_cfg, preprocess_cfg, config)
+    clip, model_cfg, preprocess_cfg = instantiate(model_cfg, {**of_arch, **of_weights}, config)
+    warn_of_preprocessing(config, of_arch, of_weights, preprocess_cfg)
     head = find_captioner(config, card)
     description = Description(
         name=config.arch,
@@ -81,7 +82,7 @@ def build_model(config: ModelConfig) -> DualEncoder:
         max_scale=config.max_scale,
     )
     if config.weights is not None:
-        check_activation(config.weights, card, description.act)
+        check_activation(config.weights, card, description)
         load_weights(model.clip, config.arch, config.weights)
         if model.captioner is not None and card.get("captioner"):
             load_captioner(model.captioner, config.weights)
@@ -133,16 +134,22 @@ def read_arch(arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def preprocessing_of(weights: str | None) -> dict[str, Any]:
     """What a model folder says of the pictures that its weights expect; empty for anything else."""
-    if weights is None or not Path(weights).expanduser().is_dir():
+    found: dict[str, Any] = published_config(weights).get("preprocess_cfg", {})
+    return found
+
+
+def published_config(weights: str | None) -> dict[str, Any]:
+    """The configuration of a published model's folder; empty for anything else."""
+    if not is_folder(weights):
         return {}
     path = find_published(Path(weights).expanduser()) / CONFIG_FILE
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("preprocess_cfg", {})
-    return found
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
 
 
 def published_card(weights: str | None) -> dict[str, Any]:
     """The card of a published model's folder; empty for anything else."""
-    if weights is None or not Path(weights).expanduser().is_dir():
+    if not is_folder(weights):
         return {}
     path = find_published(Path(weights).expanduser()) / CARD_FILE
     if not path.is_file():
@@ -151,17 +158,90 @@ def published_card(weights: str | None) -> dict[str, Any]:
     return card
 
 
-def check_activation(weights: str, card: Mapping[str, Any], act: str) -> None:
-    """Refuse weights of a published model that were trained with another activation.
+def is_folder(weights: str | None) -> TypeGuard[str]:
+    """Whether weights are a folder, rather than a file, a tag or fresh."""
+    return weights is not None and Path(weights).expanduser().is_dir()
+
+
+def says_activation(model_cfg: Mapping[str, Any]) -> bool:
+    """Whether a configuration settles the activation of its towers.
+
+    open_clip leaves `quick_gelu` out where it is false, so without it nobody knows whether it was
+    thought of. Towers of timm and transformers have activations of their own, and none of them
+    began as OpenAI's.
+    """
+    vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
+    foreign = "timm_model_name" in vision or "hf_model_name" in text
+    return foreign or "quick_gelu" in model_cfg
+
+
+def stated_activation(weights: str, card: Mapping[str, Any]) -> str | None:
+    """The activation with which a model's folder says that it was trained; None if it does not.
+
+    Its card is asked first, then its configuration.
+    """
+    if "act" in card:
+        return str(card["act"])
+    config = published_config(weights)
+    model_cfg = config.get("model_cfg", config)
+    if "quick_gelu" not in model_cfg:
+        return None
+    return Description(name=weights, model_cfg=model_cfg, preprocess_cfg={}).act
+
+
+def check_activation(weights: str, card: Mapping[str, Any], model: Description) -> None:
+    """Refuse weights that were trained with another activation; warn where nobody says with which.
+
+    Args:
+        weights: a tag, a folder or a file.
+        card: of the folder, if it is one with a card.
+        model: that they are loaded into.
 
     Raises:
-        ValueError: the configuration has another one than the model's card.
+        ValueError: the model has another activation.
     """
-    trained = card.get("act", act)
-    if trained != act:
+    trained = stated_activation(weights, card)
+    if trained not in (None, model.act):
         raise ValueError(
-            f"model.weights {weights} was trained with {trained}, but model.arch has {act}: "
+            f"model.weights {weights} was trained with {trained}, but model.arch has {model.act}: "
             "every feature would be wrong"
+        )
+    there = Path(weights).expanduser().exists()
+    if there and trained is None and not says_activation(model.model_cfg):
+        log.warning(
+            "%s does not say with which activation it was trained; the configuration gives GELU: "
+            "if it was fine-tuned from OpenAI's weights, it needs quick_gelu: true",
+            weights,
+        )
+
+
+def warn_of_preprocessing(
+    config: ModelConfig,
+    of_arch: Mapping[str, Any],
+    of_weights: Mapping[str, Any],
+    resolved: Mapping[str, Any],
+) -> None:
+    """Say where architecture and weights want other pictures, or where neither says which.
+
+    Args:
+        config: names both.
+        of_arch: preprocess_cfg of the architecture's file.
+        of_weights: that of the model folder or of the pretrained tag.
+        resolved: what is used: that of the weights, else of the architecture, else a default.
+    """
+    for key in of_arch.keys() & of_weights.keys():
+        if of_arch[key] != of_weights[key]:
+            log.warning(
+                "model.arch %s has %s %s, but model.weights %s has %s, which is used",
+                *(config.arch, key, of_arch[key], config.weights, of_weights[key]),
+            )
+    missing = [key for key in ("mean", "std") if key not in {**of_arch, **of_weights}]
+    if missing and is_folder(config.weights):
+        log.warning(
+            "%s: its preprocess_cfg has no %s: open_clip's defaults are assumed: %s",
+            config.weights,
+            " and no ".join(missing),
+            ", ".join(f"{key} {list(resolved[key])}" for key in missing),
         )
 
 

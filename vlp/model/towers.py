@@ -210,6 +210,11 @@ class DualEncoder(nn.Module):
         if self.max_scale is not None:
             self.clip.logit_scale.clamp_(0.0, math.log(self.max_scale))
 
+    def trim_exactly(self) -> None:
+        """Cut texts at the longest of a batch, for no compiled tower: every length is a shape."""
+        if self.trimmer is not None:
+            self.trimmer = replace(self.trimmer, multiple=1)
+
     def compile_towers(self) -> None:
         """Compile both towers in place; parameter names stay as they are."""
         self.clip.visual.compile()
