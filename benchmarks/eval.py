@@ -208,7 +208,9 @@ def main(
 
         def sides(arch: str) -> Sides:
             weights = made.write_weights(folder / "weights" / arch, arch)
-            return Sides(arch=arch, weights=weights, workers=workers, threads=threads, python=python)
+            return Sides(
+                arch=arch, weights=weights, workers=workers, threads=threads, python=python
+            )
 
         if classes:
             times, apart = time_classifier(sides(TEXT_ARCH), classes, turns)

@@ -1,5 +1,6 @@
 """`python -m eval run | compare | report | list | check | export-wds`."""
 
+import inspect
 import io
 import logging
 import os
@@ -9,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
 
+import docstring_parser
 import torch
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
@@ -17,10 +19,8 @@ from eval.check_data import check_data
 from eval.compare import compare
 from eval.export_wds import export_wds
 from eval.listing import list_tasks
-from eval.metric_names import summary
-from eval.report import write_report
+from eval.report import report
 from eval.run import check_tasks
-from eval.run_folder import read_run
 from eval.runner import FAILURES, Job, Report, Settings, open_job, run_checkpoint
 from eval.spec import EvalSpec
 from eval.suites import SUITES, plan
@@ -83,20 +83,6 @@ def run(given: Namespace) -> int:
     return FAILED if problems else 0
 
 
-def report(folder: str, output: str | None = None) -> int:
-    """One self-contained HTML file about a run or a folder of results.
-
-    Args:
-        folder: a run, or a folder with results.jsonl.
-        output: default FOLDER/report.html.
-    """
-    path = write_report(Path(folder), Path(output) if output else None)
-    for benchmark in read_run(Path(folder)).benchmarks:
-        print(summary(benchmark.last))
-    print(f"report: {path}")
-    return 0
-
-
 COMMANDS: MappingProxyType[str, Callable[..., int]] = MappingProxyType(
     {
         "compare": compare,
@@ -148,9 +134,21 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("run", _run_parser(), help="evaluate checkpoints")
     for name, function in COMMANDS.items():
         own = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
-        own.add_function_arguments(function)
+        _add_arguments(own, function)
         commands.add_subcommand(name, own)
     return parser
+
+
+def _add_arguments(parser: ArgumentParser, function: Callable[..., int]) -> None:
+    """The arguments of a function; one that is true or false needs no value."""
+    signature = inspect.signature(function).parameters.values()
+    flags: set[str | int] = {own.name for own in signature if own.annotation is bool}
+    parser.add_function_arguments(function, as_positional=True, skip=flags)
+    for described in docstring_parser.parse(function.__doc__ or "").params:
+        if described.arg_name in flags:
+            parser.add_argument(
+                f"--{described.arg_name}", action="store_true", help=described.description
+            )
 
 
 def _run_parser() -> ArgumentParser:

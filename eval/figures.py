@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from eval.metric_names import label, main_metric
+from eval import metric_names
 from eval.run_folder import Benchmark
 
 COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")
@@ -91,10 +91,10 @@ def benchmark_curve(benchmark: Benchmark) -> str | None:
         for title, names in PANELS
         if (present := {k: v for k, v in names.items() if k in metrics})
     ]
-    main = main_metric(benchmark.last)
+    main = metric_names.main_metric(benchmark.last)
     if main is None:
         return None
-    panels = panels or [(dataset, {main: label(main)})]
+    panels = panels or [(dataset, {main: metric_names.label(main)})]
     with _figure(8.6, 2.7) as figure:
         labels: dict[str, Artist] = {}
         lines = dict.fromkeys(label for _, names in panels for label in names.values())

@@ -38,6 +38,8 @@ HEADLINES = (
     "alignment",
     "image_effective_rank",
     "text_effective_rank",
+    "pair_auroc",
+    "mutual_knn_overlap",
 )
 # headlines of which the data decide how many there are
 _FAMILIES = ("acc_", "acc1_", "lp_", "gap_", "shifted_", "auroc_", "fpr95_")
@@ -52,7 +54,7 @@ _FORMATS = {
     "mrr": ".3f",
     "words": ",.1f",
     **dict.fromkeys(("participation_ratio", "_twonn", "_mle"), ",.1f"),
-    **dict.fromkeys(("_k95", "_max"), ",.0f"),
+    **dict.fromkeys(("_k95", "hubness_max"), ",.0f"),
     **dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"), ".3f"),
     **dict.fromkeys(("centroid_distance", "_cosine", "uniformity", "alignment", "rmg"), ".3f"),
     **dict.fromkeys(("margin", "d_prime", "_skew", "kendall_tau", "clip_score"), ".3f"),
@@ -60,7 +62,18 @@ _FORMATS = {
 }
 # by the beginning or the end of the name: of these less is better ...
 _LESS_FIRST = ("gap_", "fpr95_")
-_LESS_LAST = ("median_rank", "mean_rank", "count_mad", "ece", "nll", "brier")
+_LESS_LAST = (
+    "median_rank",
+    "mean_rank",
+    "count_mad",
+    "ece",
+    "nll",
+    "brier",
+    "hubness_skew",
+    "robin_hood",
+    "antihub_share",
+    "hubness_max",
+)
 # ... and of those that tell how embeddings lie, neither
 _NEITHER_LAST = (
     "centroid_distance",
@@ -154,7 +167,7 @@ def label(name: str) -> str:
     """A metric in words."""
     if name in _WHOLE_LABELS:
         return _WHOLE_LABELS[name]
-    if name.startswith("acc_"):
+    if name.startswith("acc_") and not name.startswith(("acc_worst_", "acc_top5_worst_")):
         name = f"items solved, {name.removeprefix('acc_')}"
     for old, new in _LABELS.items():
         name = name.replace(old, new)

@@ -5,7 +5,7 @@ from eval.records import checkpoint_name, samples_seen, title_of
 from eval.run_folder import Benchmark, RunFolder
 from eval.stored_results import Result
 
-GEOMETRY = ("geometry", "gap")  # tasks
+GEOMETRY = "geometry"  # the task
 _GAP = "gap_"
 _SIDE_BY_SIDE = 6  # checkpoints in the table of geometry
 
@@ -14,7 +14,7 @@ def geometry_tables(run: RunFolder) -> list[tuple[str, list[str], list[list[str]
     """(title, header, cells): how embeddings lie, the checkpoints of a data set side by side."""
     found: dict[str, list[Result]] = {}
     for benchmark in run.benchmarks:
-        if benchmark.task in GEOMETRY:
+        if benchmark.task == GEOMETRY:
             own = _over_training(benchmark)
             found.setdefault(title_of(benchmark.last), []).extend(own)
     tables = []

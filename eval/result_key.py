@@ -12,6 +12,7 @@ from typing import Any
 
 from eval.datasets import EvalDataset
 from eval.interface import Encodes
+from eval.prompts import language_file
 from eval.results import SCHEMA
 from eval.spec import EvalSpec
 from vlp.data.index import sidecar_path
@@ -42,6 +43,11 @@ def key_of(
         for name, value in asdict(spec).items()
         if name not in _PLACES
     }
+    if spec.language != "en":
+        files = [
+            language_file(dataset, spec.language, name) for name in ("classnames", "templates")
+        ]
+        options["language"] = [spec.language, *(file and _content(str(file)) for file in files)]
     code = [SCHEMA, version("vlp"), main]
     sets = {name: _state(other) for name, other in {**more, "": dataset}.items()}
     what = [code, encoder.fingerprint, encoder.protocol, sets, options]

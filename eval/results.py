@@ -31,6 +31,7 @@ _NEEDED = {"dataset", "task", "split", "metrics", "n", "checkpoint"}
 _TABLES = ("metrics", "n", "checkpoint", "ci95", "protocol", "env", "chance")
 _PROTOCOL = (
     "templates_sha",
+    "prompts_sha",
     "classnames_sha",
     "normalize",
     "logit_scale",

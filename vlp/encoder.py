@@ -1,7 +1,10 @@
 """A trained model as its users meet it: pictures and strings in, unit vectors out."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from vlp.model.tokens import Tokenizer, build_tokenizer
 from vlp.model.towers import DualEncoder
 from vlp.published import CONFIG_FILE, find_published, fingerprint
 
+_PROBE = ["A photo of two Dogs, 10 cats & the café's blue sign!", "naïve ünder 你好 👍 _x-y/z"]
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -76,6 +80,10 @@ class BaseEncoder(ABC):
         """Of the protocol what is done to a picture."""
 
     @abstractmethod
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of each text."""
+
+    @abstractmethod
     def _image_features(self, pixels: Tensor) -> Tensor:
         """[n, 3, H, W] uint8 on the device -> [n, D], unit norm."""
 
@@ -103,10 +111,16 @@ class BaseEncoder(ABC):
         return {
             **self._pictures,
             "context_length": self.context_length,
+            "tokenizer_sha": self._tokenizer_sha,
             "precision": self.precision,
             "normalize": True,
             "logit_scale": float(self.scale),
         }
+
+    @property
+    def _tokenizer_sha(self) -> str:
+        """sha256 of the tokens of some texts: the weights do not say which tokenizer is theirs."""
+        return hashlib.sha256(json.dumps(self._ids(_PROBE)).encode()).hexdigest()
 
     def _pixels(self, images: Sequence[Image.Image] | Tensor) -> Tensor:
         if not isinstance(images, Tensor):
@@ -223,6 +237,10 @@ class Encoder(BaseEncoder):
             "std": list(config["std"]),
         }
 
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(texts).tolist()
+        return ids
+
     def _image_features(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)
 
@@ -295,6 +313,10 @@ def _load_named(source: str, device: torch.device, precision: str) -> Encoder:
     arch, _, tag = source.partition("/")
     if not arch:
         raise FileNotFoundError(f"there is no folder {source}")
+    if arch not in open_clip.list_models():
+        near = get_close_matches(arch, open_clip.list_models(), n=3, cutoff=0.5)
+        hint = f"; near it are {', '.join(near)}" if near else ""
+        raise ValueError(f"{source!r} is no folder, and {arch!r} is no open_clip model{hint}")
     if not tag:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise ValueError(

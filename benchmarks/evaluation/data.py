@@ -31,10 +31,58 @@ CLASSES, CAPTIONS, SIDE, SHARDS = 10, 5, 256, 4
 FIRST = [template("{c}") for template in OPENAI_IMAGENET_TEMPLATES]
 SECOND = [template("{c}") for template in SIMPLE_IMAGENET_TEMPLATES]
 CLASSIFICATION, RETRIEVAL = "classification", "retrieval"
-_THINGS = "dog cat horse bird child man woman car boat train tree house ball bench kite bus".split()
-_KINDS = "small large red blue green old young wet brown white black yellow striped tired".split()
-_DOES = "runs past,stands near,jumps over,sits beside,looks at,waits behind,moves towards".split(",")
-_PLACES = "on the beach,in the snow,at night,in a park,by the river,under a bridge,indoors".split(",")
+_THINGS = [
+    "dog",
+    "cat",
+    "horse",
+    "bird",
+    "child",
+    "man",
+    "woman",
+    "car",
+    "boat",
+    "train",
+    "tree",
+    "house",
+    "ball",
+    "bench",
+    "kite",
+    "bus",
+]
+_KINDS = [
+    "small",
+    "large",
+    "red",
+    "blue",
+    "green",
+    "old",
+    "young",
+    "wet",
+    "brown",
+    "white",
+    "black",
+    "yellow",
+    "striped",
+    "tired",
+]
+_DOES = [
+    "runs past",
+    "stands near",
+    "jumps over",
+    "sits beside",
+    "looks at",
+    "waits behind",
+    "moves towards",
+]
+_PLACES = [
+    "on the beach",
+    "in the snow",
+    "at night",
+    "in a park",
+    "by the river",
+    "under a bridge",
+    "indoors",
+]
 
 Sample = tuple[Image.Image, int, list[str]]  # picture, label, captions
 

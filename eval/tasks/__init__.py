@@ -9,7 +9,7 @@ from eval.tasks import (
     captioning,
     counting,
     few_shot,
-    gap,
+    geometry,
     human_judgement,
     image_caption_selection,
     linear_probe,
@@ -36,7 +36,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             long_caption_retrieval,
             counting,
             image_caption_selection,
-            gap,
+            geometry,
             captioning,
             human_judgement,
         )

@@ -21,8 +21,7 @@ from vlp.data.numbers import NUMBERS, find_numbers, with_each_number
 from vlp.data.sidecars import COLUMNS, COUNTS
 from vlp.metrics import chance
 from vlp.metrics.choice import pair_scores
-from vlp.metrics.counting import LOWEST, count_by_choice, count_metrics, deviation
-from vlp.metrics.outcomes import mean_of
+from vlp.metrics.counting import LOWEST, count_by_choice, count_metrics, count_outcomes
 
 NAME = "counting"
 TIE_RULE = "the true number must score strictly higher; of tied ones the farthest is predicted"
@@ -65,12 +64,11 @@ def run(given: TaskInput) -> TaskResult:
     truncated = given.truncated(texts)
     encoded = time.perf_counter()
     outcome = count_by_choice(_scores(given.image, text, counted), torch.tensor(counted.counts))
+    metrics = count_metrics(outcome)
+    guessed = dict.fromkeys(metrics, 1 / len(NUMBERS))  # of those that are accuracies
     return TaskResult(
-        metrics=count_metrics(outcome),
-        outcomes={
-            "count_acc": mean_of(outcome.correct()),
-            "count_mad": mean_of(deviation(outcome)),
-        },
+        metrics=metrics,
+        outcomes=count_outcomes(outcome),
         counts={
             "images": len(counted.rows),
             "texts": len(texts),
@@ -96,7 +94,7 @@ def run(given: TaskInput) -> TaskResult:
             "classnames": np.array(list(NUMBERS.values())),
             "confusion": outcome.confusion,
         },
-        chance=chance.counting(outcome.labels, len(NUMBERS)),
+        chance={**guessed, **chance.counting(outcome.labels, len(NUMBERS))},
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
 
@@ -166,7 +164,7 @@ TASK = Task(
     name=NAME,
     main="count_acc",
     needs="captions that tell a number from two to ten",
-    metrics="accuracy of the number, mean deviation",
+    metrics="accuracy of the number, over all and of each; mean deviation",
     source="Paiss et al. 2023 (CountBench), arXiv 2302.12066",
     check=check,
     run=run,

@@ -15,7 +15,7 @@ from eval.datasets import EvalDataset
 from eval.interface import Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
 from vlp.metrics.choice import pair_scores
-from vlp.metrics.outcomes import Computed, mean_of
+from vlp.metrics.outcomes import Computed, clustered
 
 NAME = "human_judgement"
 PROMPT = "A photo depicts "
@@ -47,10 +47,12 @@ def run(given: TaskInput) -> TaskResult:
     image = given.image[torch.from_numpy(judged.image).to(device)]  # [j, D]
     cosine = pair_scores(image, text[torch.from_numpy(judged.text).to(device)]).cpu().numpy()
     score = WEIGHT * np.maximum(cosine.astype(np.float64), 0.0)  # [j]
-    tau = Computed(f"kendall_{judged.variant}", (score, judged.ratings))
+    # the unit is the picture: its captions are judged against one another
+    tau = Computed(f"kendall_{judged.variant}", (score, judged.ratings), units=judged.image)
+    mean = clustered(score, judged.image, len(given.dataset))
     return TaskResult(
         metrics={"kendall_tau": tau.value, "clip_score": float(score.mean())},
-        outcomes={"kendall_tau": tau, "clip_score": mean_of(score)},
+        outcomes={"kendall_tau": tau, "clip_score": mean},
         counts={
             "images": len(given.dataset),
             "texts": len(texts),
@@ -63,6 +65,7 @@ def run(given: TaskInput) -> TaskResult:
             "tie_rule": TIE_RULE,
             "kendall": judged.variant,
             "prompt": PROMPT,
+            "bootstrap": "clustered by picture",
             "captions_sha": digest(judged.texts),
         },
         predictions={

@@ -9,6 +9,7 @@ from eval.interface import Task, TaskInput, TaskResult
 from eval.prompts import find_prompts
 from eval.spec import EvalSpec
 from eval.zero_shot import build_zero_shot
+from vlp.metrics import chance
 from vlp.metrics.multilabel import average_precision
 from vlp.metrics.outcomes import Computed
 from vlp.metrics.similarity import similarity
@@ -58,8 +59,7 @@ def run(given: TaskInput) -> TaskResult:
             "average_precision": found.values,
             "classnames": np.array(classes.classnames),
         },
-        # a random order has, in expectation, a little more than the share of positives
-        chance={"mean_average_precision": float(labels.mean())},
+        chance=chance.multilabel(labels),
         seconds={"text": classes.seconds, "metric": time.perf_counter() - started},
     )
 

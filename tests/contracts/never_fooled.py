@@ -274,7 +274,7 @@ DATA = {
     "long_caption_retrieval": captions,
     "counting": numbers,
     "image_caption_selection": choices,
-    "gap": captions,
+    "geometry": captions,
     "captioning": captions,
     "human_judgement": judgements,
 }

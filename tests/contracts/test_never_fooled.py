@@ -31,7 +31,7 @@ LEVEL = 1e-4  # of a single comparison, of which there are some hundred
 # tasks whose main metric has no chance level, and why
 NO_CHANCE = {
     "captioning": "it compares sentences, and there is no guess of one",
-    "gap": "it says where features lie, and not what they are good for",
+    "geometry": "it says where features lie, and not what they are good for",
     "calibration": "a model that knows nothing and is unsure is calibrated",
 }
 

@@ -85,15 +85,23 @@ def test_the_seed_is_of_the_protocol_where_it_decides(counted):
     assert (sampled["top_p"], sampled["temperature"], sampled["caption_seed"]) == (0.9, 1.0, 4)
     assert sampled["beams"] is sampled["length_penalty"] is None
     assert protocol("captioning")["caption_seed"] is None
-    assert protocol("gap")["held_out_seed"] == 4
+    assert protocol("geometry")["held_out_seed"] == 4
 
 
 @pytest.mark.parametrize(
     ("options", "tasks", "readers"),
     [
-        ({"captions": "more"}, ["zeroshot_classification"], ["retrieval", "gap", "captioning"]),
-        ({"captions": "more"}, ["counting", "calibration"], ["retrieval", "gap", "captioning"]),
-        ({"caption_method": "beam"}, ["retrieval", "gap"], ["captioning"]),
+        (
+            {"captions": "more"},
+            ["zeroshot_classification"],
+            ["retrieval", "geometry", "captioning"],
+        ),
+        (
+            {"captions": "more"},
+            ["counting", "calibration"],
+            ["retrieval", "geometry", "captioning"],
+        ),
+        ({"caption_method": "beam"}, ["retrieval", "geometry"], ["captioning"]),
         ({"templates": "openai"}, ["captioning"], ["zeroshot_classification"]),
         ({"classnames": "x"}, ["counting"], ["zeroshot_classification"]),
     ],

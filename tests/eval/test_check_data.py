@@ -258,3 +258,15 @@ def test_an_index_of_another_shard_cannot_be_read(own_shards):
         file.write(bytes(512))
     with pytest.raises(ValueError, match="it was replaced or cut"):
         check_data(str(own_shards))
+
+
+def test_keys_and_files_that_a_reader_lets_pass(class_folders, said, monkeypatch):
+    found = open_dataset(class_folders)
+    places = [*found.places[:-1], replace(found.places[-1], file=str(class_folders / "gone.png"))]
+    changed = replace(found, keys=["x", "x", *found.keys[2:]], places=places)
+    monkeypatch.setattr("eval.check_data.open_dataset", lambda *_: changed)
+    status, text = said("x")
+    assert status == 1
+    assert "1 keys are there twice: x" in text
+    assert "1 samples have no picture: yellow/2.png" in text
+    assert "cannot be read" not in text

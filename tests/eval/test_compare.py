@@ -227,7 +227,7 @@ def test_benchmarks_of_one_alone_are_named(a, b, capsys):
     store(a, [True], dataset="extra")
     assert compare(str(a), str(b)) == 0
     assert "A alone was evaluated on: extra / test / zeroshot" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="nothing in common: A on extra .*; B on nothing"):
+    with pytest.raises(ValueError, match=r"nothing in common: A on extra .*; B on nothing"):
         compared(a, b, dataset="extra")
     with pytest.raises(ValueError, match="nothing in common"):
         compared(a, b, task="retrieval")

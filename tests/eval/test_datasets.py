@@ -341,9 +341,7 @@ def test_metadata_beside_labels_are_groups(tmp_path):
     assert groups_of(tmp_path / "wds_wilds-fmow_test", vectors) == {"region": [-1, 0, 3]}
     assert groups_of(tmp_path / "dollar_street", vectors) == {"income": [5, 0, 3]}
     assert groups_of(tmp_path / "camelyon17", vectors) == {}
-    with pytest.raises(
-        ValueError, match=r"have 0 columns, but region .*geode is column 0"
-    ):
+    with pytest.raises(ValueError, match=r"have 0 columns, but region .*geode is column 0"):
         groups_of(tmp_path / "geode", [[], []])
     found = open_dataset(tmp_path / "own")
     assert found.subset([2, 0]).groups["metadata_0"].tolist() == [3, 5]

@@ -137,7 +137,7 @@ def test_files_that_cannot_be_used(class_folders, tmp_path, option, value, messa
 
 def test_prompts_and_templates_exclude_each_other(class_folders, tmp_path):
     file = write(tmp_path / "p.json", {name: ["x"] for name in NAMES})
-    with pytest.raises(ValueError, match="give either prompts .* or templates openai"):
+    with pytest.raises(ValueError, match=r"give either prompts .* or templates openai"):
         found(class_folders, prompts=file, templates="openai")
-    with pytest.raises(FileNotFoundError, match="prompts .*: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"prompts .*: there is no such file"):
         found(class_folders, prompts=str(tmp_path / "none.json"))

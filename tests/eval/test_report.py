@@ -235,13 +235,13 @@ def test_a_curve_has_one_protocol(tmp_path, encoder, own_shards):
 
 def test_a_seed_that_decides_the_number_parts_the_curves(tmp_path, encoder, own_shards):
     """Of gap it also says which pairs are held out; of retrieval it is that of the intervals."""
-    for task in ("gap", "retrieval"):
+    for task in ("geometry", "retrieval"):
         for seed in (0, 1):
             about = {"path": "runs/a/checkpoints/x/model", "samples_seen": seed}
             spec = EvalSpec(task=task, data=str(own_shards), seed=seed)
             evaluate(encoder, spec, description=about, output=tmp_path, show_progress=False)
     found = [(b.task, len(b.records)) for b in read_run(tmp_path).benchmarks]
-    assert sorted(found) == [("gap", 1), ("gap", 1), ("retrieval", 2)]
+    assert sorted(found) == [("geometry", 1), ("geometry", 1), ("retrieval", 2)]
 
 
 def test_confused_pairs():
@@ -271,8 +271,8 @@ def test_confused_pairs():
         ("run x --task retrieval --data {own} --output o --device meta", "'meta': choices are"),
         ("run x --task retrieval --data {own} --output o --limit 0", "limit must be at least 1"),
         (
-            "run x --task retrieval,gap --data {own} --output o --caption_method beam",
-            "caption_method 'beam': not read by task retrieval, gap, but by captioning",
+            "run x --task retrieval,geometry --data {own} --output o --caption_method beam",
+            "caption_method 'beam': not read by task retrieval, geometry, but by captioning",
         ),
     ],
 )

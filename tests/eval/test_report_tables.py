@@ -30,7 +30,7 @@ def folder(tmp_path, encoder, class_folders, own_shards):
         about["samples_seen"] = 100 * step
         keep(out, model, "zeroshot_classification", class_folders, **about)
         keep(out, model, "retrieval", own_shards, **about)
-        keep(out, model, "gap", own_shards, **about)
+        keep(out, model, "geometry", own_shards, **about)
     return out
 
 
@@ -83,7 +83,7 @@ def test_markdown_has_a_row_a_checkpoint(folder):
     tasks = [(row["task"], row["model"]) for row in rows]
     assert tasks == [
         (task, f"runs/x, step {step}")
-        for task in ("zeroshot_classification", "retrieval", "gap")
+        for task in ("zeroshot_classification", "retrieval", "geometry")
         for step in (10, 20)
     ]
     right = rows[1]  # of seven classes all are right
@@ -109,8 +109,7 @@ def test_the_page_shows_all_parts_and_no_nan(folder):
     assert page.text.index("runs/x, step 20", page.text.index("last two")) < page.text.index(
         "runs/x, step 10", page.text.index("last two")
     )
-    assert "A better on 9 samples, B on 0" in page.text
-    assert page.text.count("A better\n") + page.text.count("A better ") >= 4
+    assert "A better on 12 samples, B on 0" in page.text
 
 
 def test_of_two_checkpoints_each_geometry_is_a_column(folder):
@@ -119,7 +118,7 @@ def test_of_two_checkpoints_each_geometry_is_a_column(folder):
     values = [
         formatted("alignment", result.record["metrics"]["alignment"])
         for result in run.results
-        if result.record["task"] == "gap"
+        if result.record["task"] == "geometry"
     ]
     part = page.text[page.text.index("Geometry of the embeddings") :]
     row = part[part.index("alignment") :].split("\n")[0]
@@ -154,10 +153,8 @@ def test_clip_benchmark_can_build_its_table(folder):
     for row in rows:
         assert {"dataset", "model", "pretrained", "task", "language"} <= row.keys()
         assert row["language"] == "en"
-    assert {row["acc1"] for row in rows if row["task"] == "zeroshot_classification"} == {
-        1.0,
-        12 / 21,
-    }
+    # the other model takes four of the seven classes for one another
+    assert {row["acc1"] for row in rows if "acc1" in row} == {1.0, 9 / 21}
 
 
 def test_predictions_are_found_by_the_record(folder, tmp_path, encoder, own_shards):
@@ -238,7 +235,8 @@ def test_above_chance(name, value, chance, expected):
 
 def test_which_way_is_better():
     assert [direction(n) for n in ("acc1", "lp_acc1", "image_retrieval_recall@1")] == [1, 1, 1]
-    assert [direction(n) for n in ("ece", "fitted_nll", "fpr95_msp", "gap_v2")] == [-1] * 4
+    less = ("ece", "fitted_nll", "fpr95_msp", "gap_v2", "text_hubness_skew")
+    assert [direction(n) for n in less] == [-1] * 5
     assert [direction(n) for n in ("image_uniformity", "rmg", "text_effective_rank")] == [0] * 3
 
 

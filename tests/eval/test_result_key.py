@@ -70,7 +70,7 @@ def test_what_decides_a_result_is_of_its_key(class_folders, tmp_path, monkeypatc
 
 def test_sidecars_are_of_the_key(counted):
     write_negatives(counted)
-    tasks = ("counting", "image_caption_selection", "gap")
+    tasks = ("counting", "image_caption_selection", "geometry")
     before = {task: key(counted, task) for task in tasks}
     write_counts(counted)
     after = {task: key(counted, task) for task in tasks}

@@ -135,7 +135,7 @@ def test_a_program_error_is_no_failed_benchmark(models, class_folders, tmp_path,
 
 
 def test_what_is_finished_is_not_computed_again(models, own_shards, tmp_path, capsys, monkeypatch):
-    given = ("colours", "--task", "retrieval,gap", "--data", own_shards, "--output", tmp_path)
+    given = ("colours", "--task", "retrieval,geometry", "--data", own_shards, "--output", tmp_path)
     assert run(*given) == 0
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     assert len(lines) == 2
@@ -146,10 +146,10 @@ def test_what_is_finished_is_not_computed_again(models, own_shards, tmp_path, ca
         said = capsys.readouterr().out
         assert said.count(", finished before\n") == 2
         assert "2 results (2 of them finished before)" in said
-    assert run(*given[:1], "--task", "gap", *given[3:], "--recompute") == 0
+    assert run(*given[:1], "--task", "geometry", *given[3:], "--recompute") == 0
     assert "1 results (0 of them finished before)" in capsys.readouterr().out
     records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
-    assert [record["task"] for record in records] == ["retrieval", "gap", "gap"]
+    assert [record["task"] for record in records] == ["retrieval", "geometry", "geometry"]
     assert records[1]["predictions"] == records[2]["predictions"]
     (tmp_path / records[0]["predictions"]).unlink()
     assert run(*given) == 0  # what its predictions are gone of is no result to compare
@@ -224,14 +224,17 @@ def test_the_main_metric_of_a_benchmark(models, class_folders, tmp_path):
 
 MISUSES = [
     ([], "run needs either --task NAME or --suite NAME"),
-    (["--task", "gap", "--suite", "vtab+"], "run needs either --task NAME or --suite NAME"),
+    (["--task", "geometry", "--suite", "vtab+"], "run needs either --task NAME or --suite NAME"),
     (["--task", "retreival"], f"task 'retreival': choices are {', '.join(TASKS)}"),
-    (["--task", "gap,"], "task '': choices are"),
+    (["--task", "geometry,"], "task '': choices are"),
     (["--suite", "all"], "suite 'all': choices are"),
-    (["--task", "gap", "--templates", "openai"], "templates 'openai': not read by task gap, but"),
-    (["--task", "gap", "--batch", "0"], "batch must be at least 1, got 0"),
+    (
+        ["--task", "geometry", "--templates", "openai"],
+        "templates 'openai': not read by task geometry, but",
+    ),
+    (["--task", "geometry", "--batch", "0"], "batch must be at least 1, got 0"),
     (["--task", "counting"], "needs captions"),
-    (["--task", "gap", "--split", "train"], "has no split 'train'"),
+    (["--task", "geometry", "--split", "train"], "has no split 'train'"),
 ]
 
 
@@ -257,10 +260,16 @@ def test_an_unknown_device_is_named(models, class_folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "x", "--task", "gap", "--data", "y"], "output"),
-        (["run", "x", "--task", "gap", "--data", "y", "--output", "z", "--bacth", "3"], "--bacth"),
-        (["run", "x", "--task", "gap", "--data", "y", "--output", "z", "--batch", "many"], "batch"),
-        (["run", "--task", "gap", "--data", "y", "--output", "z"], "checkpoint"),
+        (["run", "x", "--task", "geometry", "--data", "y"], "output"),
+        (
+            ["run", "x", "--task", "geometry", "--data", "y", "--output", "z", "--bacth", "3"],
+            "--bacth",
+        ),
+        (
+            ["run", "x", "--task", "geometry", "--data", "y", "--output", "z", "--batch", "many"],
+            "batch",
+        ),
+        (["run", "--task", "geometry", "--data", "y", "--output", "z"], "checkpoint"),
         (["walk"], "walk"),
         ([], "run"),
     ],
@@ -287,7 +296,7 @@ def worker(model, *arguments, ranks=None):
 
 
 def test_a_run_that_was_killed_goes_on(models, own_shards, tmp_path, capsys, monkeypatch):
-    given = ("--task", "retrieval,gap", "--data", own_shards, "--output", tmp_path / "out")
+    given = ("--task", "retrieval,geometry", "--data", own_shards, "--output", tmp_path / "out")
     found = worker("killed", *given)
     assert found.returncode == -9, found.stderr
     records, torn = results.read(tmp_path / "out")
@@ -297,7 +306,10 @@ def test_a_run_that_was_killed_goes_on(models, own_shards, tmp_path, capsys, mon
         monkeypatch.setattr(ColourEncoder, name, lambda *given: pytest.fail("encoded"))
     assert run("x", *given) == 0
     assert "2 results (1 of them finished before)" in capsys.readouterr().out
-    assert [record["task"] for record in results.read(tmp_path / "out")[0]] == ["retrieval", "gap"]
+    assert [record["task"] for record in results.read(tmp_path / "out")[0]] == [
+        "retrieval",
+        "geometry",
+    ]
 
 
 def test_two_ranks_give_what_one_does(models, own_shards, tmp_path):
@@ -305,14 +317,14 @@ def test_two_ranks_give_what_one_does(models, own_shards, tmp_path):
     (own_shards / "test" / "00001.tar").write_bytes(
         (own_shards / "test" / "00001.tar").read_bytes()
     )
-    given = ("--task", "retrieval,gap", "--data", own_shards, "--batch", 3, "--device", "cpu")
+    given = ("--task", "retrieval,geometry", "--data", own_shards, "--batch", 3, "--device", "cpu")
     found = worker("colours", *given, "--output", tmp_path / "two", ranks=2)
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("2 results (0 of them finished before)") == 2  # said by one rank
     models["x"] = ColourEncoder()
     assert run("x", *given[:-2], "--output", tmp_path / "one") == 0
     one, two = (results.read(tmp_path / name)[0] for name in ("one", "two"))
-    assert [record["task"] for record in two] == ["retrieval", "gap"] * 2
+    assert [record["task"] for record in two] == ["retrieval", "geometry"] * 2
     for place, record in enumerate(two):
         for name in ("metrics", "ci95", "n", "key", "protocol"):
             assert record[name] == one[place % 2][name]

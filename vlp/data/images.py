@@ -11,6 +11,8 @@
 """
 
 import io
+import re
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -65,7 +67,9 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     except UnreadableImageError:
         raise
     except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
-        raise UnreadableImageError(f"{type(error).__name__}: {error}") from error
+        # Pillow names the file object, whose address is another in every run
+        reason = re.sub(r" ?<_io.BytesIO object at 0x\w+>", "", str(error))
+        raise UnreadableImageError(f"{type(error).__name__}: {reason}") from error
     rgb = _to_rgb(image)
     changed = turned or frames > 1 or mode not in ("RGB", "L", "P", "1") or _transparent(image)
     return Decoded(rgb, file_format, mode, frames, changed)

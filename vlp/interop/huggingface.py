@@ -142,6 +142,10 @@ class HuggingFaceEncoder(BaseEncoder):
             "lower_case": self.family == SIGLIP,
         }
 
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenize(texts, max_length=self.context_length)["input_ids"]
+        return ids
+
     def _image_features(self, pixels: Tensor) -> Tensor:
         more = {"interpolate_pos_encoding": True} if self._resized else {}
         pixels = self.preprocess.normalise(pixels)

@@ -117,3 +117,21 @@ def geometry(pairs: int) -> dict[str, float]:
     if pairs > NEIGHBORS + 1:
         values["mutual_knn_overlap"] = NEIGHBORS / (pairs - 1)
     return values
+
+
+def multilabel(labels: NDArray[np.bool_]) -> dict[str, float]:
+    """Expected mean average precision of a uniformly random order of the pictures.
+
+    Of a class with R of n pictures AP is (R - 1) / (n - 1) + (n - R) H_n / (n (n - 1)), H_n the
+    harmonic number; a class without pictures counts 0, as in the metric.
+
+    Args:
+        labels: [n, C], whether picture i shows class c.
+    """
+    n = len(labels)
+    if n == 1:
+        return {"mean_average_precision": float(labels.mean())}
+    positives = labels.sum(0)  # [C]
+    harmonic = (1 / np.arange(1, n + 1)).sum()
+    expected = (positives - 1) / (n - 1) + (n - positives) * harmonic / (n * (n - 1))
+    return {"mean_average_precision": float(np.where(positives > 0, expected, 0.0).mean())}

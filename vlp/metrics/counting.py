@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlp.metrics.classification import Classification, classify
+from vlp.metrics.outcomes import ClassMean, Outcome, Ratio, mean_of
 
 LOWEST = 2  # class c is the count LOWEST + c
 
@@ -44,8 +45,25 @@ def deviation(outcome: Classification) -> NDArray[np.float64]:
 
 
 def count_metrics(outcome: Classification) -> dict[str, float]:
-    """`count_acc` and `count_mad`, the mean absolute deviation."""
-    return {
-        "count_acc": float(outcome.correct().mean()),
-        "count_mad": float(deviation(outcome).mean()),
+    """The values of `count_outcomes`."""
+    return {name: own.value for name, own in count_outcomes(outcome).items()}
+
+
+def count_outcomes(outcome: Classification) -> dict[str, Outcome]:
+    """What every picture contributed to the metrics.
+
+    `count_acc`; `count_mad`, the mean absolute deviation; `count_acc_N`, the accuracy among the
+    pictures of N, of every N that occurs; and `mean_per_count_acc`, the mean of these.
+    """
+    correct = outcome.correct()
+    found: dict[str, Outcome] = {
+        "count_acc": mean_of(correct),
+        "count_mad": mean_of(deviation(outcome)),
+        "mean_per_count_acc": ClassMean(outcome.labels, correct),
     }
+    for label in np.unique(outcome.labels).tolist():
+        own = outcome.labels == label  # [n]
+        found[f"count_acc_{LOWEST + label}"] = Ratio(
+            (correct & own).astype(np.float64), own.astype(np.float64)
+        )
+    return found

@@ -8,9 +8,9 @@ from eval.captions import find_captions
 from eval.datasets import EvalDataset
 from eval.interface import Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
-from vlp.metrics.gap import gap_metrics
+from vlp.metrics.geometry import RESAMPLES, geometry_intervals, geometry_metrics
 
-NAME = "gap"
+NAME = "geometry"
 
 
 def check(dataset: EvalDataset, spec: EvalSpec) -> None:
@@ -28,9 +28,12 @@ def run(given: TaskInput) -> TaskResult:
     text = given.encode_text(texts)  # [n, D]
     truncated = given.truncated(texts)
     encoded = time.perf_counter()
+    metrics = geometry_metrics(given.image, text, seed=given.spec.seed)
+    if given.scale is not None:
+        metrics["logit_scale"] = given.scale
     return TaskResult(
-        metrics=gap_metrics(given.image, text, seed=given.spec.seed),
-        ci95={},
+        metrics=metrics,
+        ci95=geometry_intervals(given.image, text, seed=given.spec.seed),
         counts={
             "images": len(texts),
             "texts": len(texts),
@@ -41,10 +44,11 @@ def run(given: TaskInput) -> TaskResult:
             "captions": "first",
             "held_out": "one pair of five",
             "held_out_seed": given.spec.seed,
+            "resamples": RESAMPLES,
             **found.protocol,
         },
         predictions={"key": np.array(given.dataset.keys), "caption": np.array(texts)},
-        chance={"linear_separability": 0.5},
+        chance={"linear_separability": 0.5, "pair_auroc": 0.5},
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
 
@@ -53,8 +57,8 @@ TASK = Task(
     name=NAME,
     main="centroid_distance",
     needs="captions",
-    metrics="modality gap, uniformity, alignment, effective rank",
-    source="Fahim et al. 2024, arXiv 2405.18570",
+    metrics="modality gap, uniformity, alignment, ranks, intrinsic dimension, hubness, separation",
+    source="Liang et al. 2022, arXiv 2203.02053; Wang & Isola 2020; Fahim et al. 2024",
     check=check,
     run=run,
     options=frozenset({"captions"}),
