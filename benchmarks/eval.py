@@ -36,8 +36,8 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # before this folder, in which `eval` would be this file
+# before this folder, in which `eval` would be this file
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from open_clip import IMAGENET_CLASSNAMES
 
@@ -45,6 +45,7 @@ from benchmarks.evaluation import data as made
 from benchmarks.evaluation.environment import VERSION, peer_python
 from vlp.published import WEIGHTS_FILE
 
+ROOT = Path(__file__).resolve().parents[1]
 TEXT_ARCH, TOLERANCE = "ViT-B-32", 1e-6
 AIMS = {"classifier": 8.0, "whole run": 2.0, "next prompts": 50.0}
 Found = dict[str, Any]
@@ -109,7 +110,7 @@ class Times:
         self.ours.append(ours)
         self.theirs.append(theirs)
         turn, ratio = len(self.ours), theirs / ours
-        print(f"turn {turn}: {what:<14} {ours:8.2f} s {theirs:9.2f} s {ratio:7.1f}", flush=True)
+        print(f"turn {turn} {what:<14} {ours:10.2f} {theirs:15.2f} {ratio:7.1f}", flush=True)
 
     def row(self, what: str, *, summed: bool = False) -> str:
         """A line of the table: seconds, median and range of the ratio."""
@@ -202,7 +203,7 @@ def main(
     threads, rows, apart = os.cpu_count() or 1, [], 0.0
     python = peer_python()
     print(f"{threads} threads, {workers} loader workers, CLIP_benchmark {VERSION}")
-    print(f"{'':<22} {'ours':>10} {'CLIP_benchmark':>11} {'ratio':>1}")
+    print(f"{'seconds':<21} {'ours':>10} {'CLIP_benchmark':>15} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
@@ -215,15 +216,16 @@ def main(
         if classes:
             times, apart = time_classifier(sides(TEXT_ARCH), classes, turns)
             rows.append(times.row("classifier", summed=True))
-            print(f"classifier of {classes} classes: largest difference {apart:.1e}")
+            print(f"largest difference of the class vectors: {apart:.1e}")
         if images:
             written = made.write_data(folder / "data", images, data)
             found, metrics = time_runs(sides(arch), written, folder, turns)
             rows += [times.row(name) for name, times in found.items()]
             apart = max(apart, compare(metrics))
-    columns = f"{'ours s':>10} {'CLIP_benchmark s':>15} {'ratio':>6} {'':>17}  aim"
-    print(f"\n{f'{classes} classes':<14} {columns}", *rows, sep="\n")
-    print(f"{TEXT_ARCH} for the classifier, {arch} and {images} pictures for the runs")
+    columns = f"{'ours':>10} {'CLIP_benchmark':>15} {'ratio':>7} {'(range)':>17} {'aim':>4}"
+    print(f"\n{'seconds':<14} {columns}", *rows, sep="\n")
+    print(f"classifier: {classes} classes x {len(made.FIRST)} templates, {TEXT_ARCH}")
+    print(f"the others: {images} pictures, {arch}")
     print(f"largest difference of a number: {apart:.1e}, allowed {TOLERANCE:.0e}")
     return int(apart > TOLERANCE)
 

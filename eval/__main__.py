@@ -15,11 +15,11 @@ import torch
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
-from eval.check_data import check_data
-from eval.compare import compare
+from eval.checks.check_data import check_data
+from eval.comparison.compare import compare
 from eval.export_wds import export_wds
 from eval.listing import list_tasks
-from eval.report import report
+from eval.report.report import report
 from eval.run import check_tasks
 from eval.runner import FAILURES, Job, Report, Settings, open_job, run_checkpoint
 from eval.spec import EvalSpec

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eval.checks.defects import sidecars
+from eval.checks.picture_checks import watched
 from eval.datasets import EvalDataset, open_dataset
 from eval.datasets.clip_benchmark import CLASSNAMES, TEMPLATES
 from eval.datasets.samples import parse_captions
-from eval.defects import sidecars
-from eval.picture_checks import watched
 from vlp.data.files import write_text
 from vlp.data.images import FORMATS, UnreadableImageError, decode
 from vlp.data.tar import write_tar

@@ -28,7 +28,7 @@ def peer_python() -> Path:
         return python
     print(f"making {folder}", flush=True)
     venv.create(folder, with_pip=True, clear=True)
-    install = [python, "-m", "pip", "install", "--quiet", "--quiet"]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--quiet"]
     subprocess.run([*install, *_WITH_ITS_OWN], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
     subprocess.run([*install, "--no-deps", *_ALONE], check=True)

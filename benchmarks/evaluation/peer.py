@@ -34,20 +34,22 @@ def stand_in_for_captioning() -> None:
 
 def classifier(arch: str, weights: str, classnames: list[str], templates: list[str]) -> Any:  # noqa: ANN401
     """Seconds of `zero_shot_classifier`, and the classifier [C, D]."""
-    from clip_benchmark.metrics.zeroshot_classification import zero_shot_classifier
-    from clip_benchmark.models import load_clip
+    from clip_benchmark.metrics import (  # type: ignore[import-not-found]
+        zeroshot_classification as metric,
+    )
+    from clip_benchmark.models import load_clip  # type: ignore[import-not-found]
 
     model, _, tokenizer = load_clip("open_clip", arch, weights, None, "cpu")
     model.eval()
     begin = time.perf_counter()
-    found = zero_shot_classifier(model, tokenizer, classnames, templates, "cpu", amp=False)
+    found = metric.zero_shot_classifier(model, tokenizer, classnames, templates, "cpu", amp=False)
     seconds = time.perf_counter() - begin
     return {"seconds": seconds, "classifier": found.T.tolist()}
 
 
 def evaluate(arguments: list[str]) -> Any:  # noqa: ANN401
     """Seconds of the command, of them those that load the model, and the metrics."""
-    from clip_benchmark import cli
+    from clip_benchmark import cli  # type: ignore[import-not-found]
 
     load, taken = cli.load_clip, []
 

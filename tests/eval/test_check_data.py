@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.check_data import check_data
+from eval.checks.check_data import check_data
+from eval.checks.picture_checks import copies
 from eval.datasets import open_dataset
 from eval.datasets.selection import Selection
-from eval.picture_checks import copies
 from tests.eval.conftest import PALETTE, add_to_tar, picture
 from tests.eval.grey import write_counts, write_sidecar
 from vlp.data.index import write_index
@@ -66,7 +66,7 @@ def test_further_splits_are_named(class_folders, said):
 
 
 def test_some_or_all_pictures_are_decoded(class_folders, said, monkeypatch):
-    monkeypatch.setattr("eval.picture_checks.LOOKED_AT", 3)
+    monkeypatch.setattr("eval.checks.picture_checks.LOOKED_AT", 3)
     (class_folders / "test" / "yellow" / "2.png").write_bytes(b"no picture")
     status, text = said(class_folders)
     assert status == 0
@@ -213,7 +213,7 @@ def test_items_to_choose_from(own_shards, said, monkeypatch):
         names=["first", "second"],
     )
     dataset = replace(open_dataset(own_shards), selection=chosen)
-    monkeypatch.setattr("eval.check_data.open_dataset", lambda *_: dataset)
+    monkeypatch.setattr("eval.checks.check_data.open_dataset", lambda *_: dataset)
     status, text = said("x")
     assert status == 1
     assert "choices 2 items, 3 comparisons; kinds: att, obj" in text
@@ -264,7 +264,7 @@ def test_keys_and_files_that_a_reader_lets_pass(class_folders, said, monkeypatch
     found = open_dataset(class_folders)
     places = [*found.places[:-1], replace(found.places[-1], file=str(class_folders / "gone.png"))]
     changed = replace(found, keys=["x", "x", *found.keys[2:]], places=places)
-    monkeypatch.setattr("eval.check_data.open_dataset", lambda *_: changed)
+    monkeypatch.setattr("eval.checks.check_data.open_dataset", lambda *_: changed)
     status, text = said("x")
     assert status == 1
     assert "1 keys are there twice: x" in text

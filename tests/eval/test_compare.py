@@ -11,17 +11,17 @@ from scipy.stats import binomtest
 
 from eval import predictions
 from eval.__main__ import main
-from eval.compare import compare
-from eval.comparison import Wanted, holm
-from eval.comparison_text import table
+from eval.comparison.compare import compare
+from eval.comparison.comparison import Wanted, holm
+from eval.comparison.flips import find_flips
+from eval.comparison.paired import compare_sides
+from eval.comparison.sides import find_side
+from eval.comparison.text import table
 from eval.datasets import open_dataset
 from eval.features import Features
-from eval.flips import find_flips
-from eval.paired import compare_sides
 from eval.results import JSONL
 from eval.results import write as write_result
 from eval.run import evaluate, evaluate_task, prepare
-from eval.sides import find_side
 from eval.spec import EvalSpec
 from tests.eval.conftest import ColourEncoder
 from tests.eval.grey import CountEncoder, write_counts, write_negatives

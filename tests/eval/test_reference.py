@@ -7,8 +7,8 @@ import open_clip
 import pytest
 
 from eval.benchmarks import BENCHMARKS
-from eval.reference import FILE, published
-from eval.report import write_report
+from eval.report.reference import FILE, published
+from eval.report.report import write_report
 from eval.results import JSONL
 from tests.eval.test_report import Page
 

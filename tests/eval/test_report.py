@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import figures
 from eval.__main__ import _checked_device, _join_group, main
-from eval.examples import confused_pairs
-from eval.report import write_report
+from eval.report import figures
+from eval.report.examples import confused_pairs
+from eval.report.report import write_report
+from eval.report.run_folder import read_run
 from eval.run import evaluate
-from eval.run_folder import read_run
 from eval.spec import EvalSpec
 from vlp.checkpoint import publish
 from vlp.model.build import ModelConfig, build_model

@@ -7,14 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from eval.examples import chosen
 from eval.metric_names import above_chance, direction, formatted, headline, main_metric, summary
-from eval.pages import breakable
-from eval.report import write_report
-from eval.report_sections import cards
+from eval.report.examples import chosen
+from eval.report.pages import breakable
+from eval.report.report import write_report
+from eval.report.run_folder import read_run
+from eval.report.sections import cards
 from eval.results import JSONL, read
 from eval.run import evaluate
-from eval.run_folder import read_run
 from eval.spec import EvalSpec
 from eval.stored_results import read_results
 from tests.eval.test_compare import Confused, keep
@@ -67,7 +67,7 @@ def test_csv_has_every_number(folder):
     for record in records:
         for name, value in record["metrics"].items():
             row = found[record["task"], str(record["checkpoint"]["step"]), name]
-            assert float(row["value"]) == value
+            assert row["value"] == ("" if value is None else str(value))
             bounds = record["ci95"].get(name)
             assert [row["low"], row["high"]] == [str(v) for v in bounds or ("", "")]
             assert row["model_fullname"] == f"{record['model']} {record['pretrained']}"

@@ -8,7 +8,7 @@ import pytest
 from eval import results
 from eval.datasets import open_dataset
 from eval.metric_names import headline, summary
-from eval.report import write_report
+from eval.report.report import write_report
 from eval.run import check, evaluate, evaluate_tasks
 from eval.spec import EvalSpec
 from eval.tasks.counting import find_counted

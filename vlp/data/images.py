@@ -12,7 +12,6 @@
 
 import io
 import re
-import re
 import warnings
 from dataclasses import dataclass
 

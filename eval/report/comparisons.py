@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from eval.comparison import Wanted
-from eval.comparison_page import as_template
-from eval.paired import compare_sides
+from eval.comparison.comparison import Wanted
+from eval.comparison.page import as_template
+from eval.comparison.paired import compare_sides
+from eval.comparison.sides import Side
 from eval.records import checkpoint_name, title_of
-from eval.run_folder import RunFolder
-from eval.sides import Side
+from eval.report.run_folder import RunFolder
 from eval.stored_results import Result, by_checkpoint
 
 _WANTED = Wanted(flips=4)

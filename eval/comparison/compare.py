@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval.comparison import Wanted
-from eval.comparison_page import page
-from eval.comparison_text import in_markdown, terminal
-from eval.paired import compare_sides
-from eval.sides import find_side
+from eval.comparison.comparison import Wanted
+from eval.comparison.page import page
+from eval.comparison.paired import compare_sides
+from eval.comparison.sides import find_side
+from eval.comparison.text import in_markdown, terminal
 from vlp.data.files import write_text
 
 _REFUSED = 1  # exit status

@@ -6,9 +6,9 @@ from typing import Any
 from eval.metric_names import NONE as _NONE
 from eval.metric_names import above_chance, difference, formatted, interval_text, main_metric, shown
 from eval.records import checkpoint_name, data_of
-from eval.reference import Published, published
-from eval.run_folder import RunFolder, chance_of
-from eval.text_tables import aligned, markdown
+from eval.report.reference import Published, published
+from eval.report.run_folder import RunFolder, chance_of
+from eval.report.text_tables import aligned, markdown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 from numpy.typing import NDArray
 
 from eval import metric_names
-from eval.run_folder import Benchmark
+from eval.report.run_folder import Benchmark
 
 COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")
 _POINTS = 400  # more would be lost between the pixels and only make the file larger

@@ -2,7 +2,7 @@
 
 from eval.metric_names import interval_text, label, shown
 from eval.records import checkpoint_name, samples_seen, title_of
-from eval.run_folder import Benchmark, RunFolder
+from eval.report.run_folder import Benchmark, RunFolder
 from eval.stored_results import Result
 
 GEOMETRY = "geometry"  # the task

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from eval import predictions
-from eval.comparison import Comparison, Pair
-from eval.comparison_text import flip_counts, notes, table
-from eval.pages import render
-from eval.thumbnails import thumbnails
+from eval.comparison.comparison import Comparison, Pair
+from eval.comparison.text import flip_counts, notes, table
+from eval.report.pages import render
+from eval.report.thumbnails import thumbnails
 
 
 def page(found: Comparison) -> str:

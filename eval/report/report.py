@@ -8,21 +8,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from eval import figures
-from eval.pages import render as render_page
-from eval.report_comparisons import comparisons
-from eval.report_sections import cards, section
-from eval.report_tables import geometry_tables, robustness_table
-from eval.results import versions
-from eval.results_csv import as_csv
-from eval.run_folder import RunFolder, read_run
-from eval.summary_table import (
+from eval.report import figures
+from eval.report.comparisons import comparisons
+from eval.report.pages import render as render_page
+from eval.report.results_csv import as_csv
+from eval.report.run_folder import RunFolder, read_run
+from eval.report.sections import cards, section
+from eval.report.summary_table import (
     summary_cells,
     summary_markdown,
     summary_notes,
     summary_rows,
     summary_text,
 )
+from eval.report.tables import geometry_tables, robustness_table
+from eval.results import versions
 from vlp.data.files import write_text
 
 _OPEN = 4  # sections that are shown unfolded

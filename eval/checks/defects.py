@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow.parquet as pq
 
+from eval.checks.picture_checks import Seen, copies, look_at, missing
 from eval.datasets import EvalDataset
-from eval.picture_checks import Seen, copies, look_at, missing
 from vlp.data.index import sidecar_path
 
 TOP_5_FROM = 6  # classes; among fewer every answer is one of the best five

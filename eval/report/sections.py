@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from eval import examples, figures, predictions
+from eval import predictions
 from eval.interface import Array
 from eval.metric_names import NONE, direction, formatted, interval_text, label, shown
-from eval.reference import published
-from eval.run_folder import Benchmark
-from eval.thumbnails import thumbnails
+from eval.report import examples, figures
+from eval.report.reference import published
+from eval.report.run_folder import Benchmark
+from eval.report.thumbnails import thumbnails
 
 # of a benchmark, those that it has are shown as a card
 _CARDS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.flips import Flips
+from eval.comparison.flips import Flips
 from eval.stored_results import Result
 from vlp.metrics.bootstrap import RESAMPLES
 from vlp.metrics.outcomes import Difference

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from eval.comparison import Comparison, Pair, Row
+from eval.comparison.comparison import Comparison, Pair, Row
 from eval.metric_names import difference, direction, formatted
 from eval.records import checkpoint_id
-from eval.text_tables import aligned, markdown
+from eval.report.text_tables import aligned, markdown
 
 _HOLM = "p (Holm)"
 _FLIPS = ("better", "sample", "right is", "A", "B")

@@ -7,8 +7,8 @@ from typing import Any
 
 from eval.metric_names import above_chance, main_metric
 from eval.records import samples_seen
-from eval.reference import published
-from eval.run_folder import chance_of
+from eval.report.reference import published
+from eval.report.run_folder import chance_of
 from eval.stored_results import Result
 
 _COUNTS = ("images", "texts", "classes", "items", "ties", "skipped", "truncated_texts")

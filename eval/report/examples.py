@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.comparison.flips import spread
 from eval.datasets.selection import TEXT
-from eval.flips import spread
 from eval.interface import Array
-from eval.thumbnails import Picture
+from eval.report.thumbnails import Picture
 
 _EACH = 4  # right ones and wrong ones of a kind
 _SHOWN = 5

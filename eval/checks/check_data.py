@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.checks.defects import Findings, find_defects, label_counts, sidecars, some
 from eval.datasets import EvalDataset, open_dataset
 from eval.datasets.class_folders import SPLITS
-from eval.defects import Findings, find_defects, label_counts, sidecars, some
 from eval.run import prepare
 from eval.spec import EvalSpec
 from eval.tasks import TASKS

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from eval import predictions
-from eval.comparison import Comparison, Pair, Refused, Row, Wanted, holm
-from eval.flips import NONE, discordant, find_flips
+from eval.comparison.comparison import Comparison, Pair, Refused, Row, Wanted, holm
+from eval.comparison.flips import NONE, discordant, find_flips
+from eval.comparison.sides import Side
 from eval.interface import Array
 from eval.metric_names import above_chance, main_metric
 from eval.records import compared_digest, compared_protocol, title_of
-from eval.run_folder import chance_of
-from eval.sides import Side
+from eval.report.run_folder import chance_of
 from eval.stored_results import Result
 from vlp.metrics.outcomes import Difference, Outcome, compare
 

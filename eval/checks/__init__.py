@@ -1,0 +1,1 @@
+"""`python -m eval check`: what a data set is, and what is wrong with it."""

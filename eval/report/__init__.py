@@ -1,0 +1,1 @@
+"""`python -m eval report`: a page, a Markdown table and a CSV of what is in a folder."""
