@@ -120,7 +120,8 @@ def _caption_ids(dataset: EvalDataset, spec: EvalSpec) -> list[str]:
     if dataset.caption_ids is None:
         raise ValueError(
             f"positives {spec.positives!r}: data {dataset.path} ({dataset.layout}) has no ids of "
-            "its captions; a table of pairs has them, with one row a caption and its `id`"
+            "its captions; a table of pairs has them, as `caption_ids`, or as `id` of rows of one "
+            "caption"
         )
     return [name for own in dataset.caption_ids for name in own]
 

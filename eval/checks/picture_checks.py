@@ -4,7 +4,7 @@ import hashlib
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -102,7 +102,7 @@ def _digest(place: Place, size: int | None, tail: int | None) -> bytes | str:
     """Of the whole picture, or of its end; a file that is gone has one of its own."""
     assert size is not None
     length = size if tail is None else min(size, tail)
-    part = Place(place.file, place.offset + size - length, length)
+    part = replace(place, offset=place.offset + size - length, size=length)
     try:
         return hashlib.sha256(part.read()).digest()
     except OSError:

@@ -8,6 +8,7 @@ from eval.datasets import (
     class_folders,
     clip_benchmark,
     cola,
+    countbench,
     crepe,
     flickr8k_judgements,
     long_captions,
@@ -35,6 +36,7 @@ PUBLISHED = (
     nlvr,
     flickr8k_judgements,
     long_captions,
+    countbench,
     pairs,
 )
 EXPECTED = (

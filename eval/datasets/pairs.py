@@ -7,6 +7,7 @@ number, count: how many things the picture shows.
 label: a class number, with classnames.txt beside the table, or the name of a class.
 split: what `--split` chooses by, `test` by default.
 id: names the row: its caption, if it has one, and its item.
+caption_ids: a name for each caption, as other files (`--positives`) call them.
 
 `image` and one of `caption`, `captions` and `label` are needed; an empty field is none, and other
 columns are not read. Lists stand in a CSV as JSON; a single text needs no list.
@@ -79,7 +80,12 @@ class _Picture:
     def add(self, row: Row) -> list[str]:
         """Add a row; its captions."""
         captions = _texts(row, "captions") or _texts(row, "caption")
-        if len(captions) == 1 and _value(row, "id") is not None:
+        ids = _ids(row)
+        if ids and len(ids) != len(captions):
+            raise ValueError(f"{row.place}: {len(ids)} `caption_ids` for {len(captions)} captions")
+        if ids:
+            self.ids += ids
+        elif len(captions) == 1 and _value(row, "id") is not None:
             self.ids.append(str(_value(row, "id")))
         self.captions += captions
         self.number = _agreed(row, "number", self.number, _number(row))
@@ -165,6 +171,18 @@ def _texts(row: Row, name: str) -> list[str]:
     if not all(isinstance(entry, str) and entry.strip() for entry in values):
         raise ValueError(f"{row.place}: expected texts in {name!r}, got {value!r:.60}")
     return values
+
+
+def _ids(row: Row) -> list[str]:
+    """`caption_ids`, texts or whole numbers; in a CSV as JSON."""
+    value = _value(row, "caption_ids")
+    if isinstance(value, str):
+        with suppress(json.JSONDecodeError, RecursionError):
+            value = json.loads(value)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(entry, str | int) for entry in values):
+        raise ValueError(f"{row.place}: expected names in 'caption_ids', got {value!r:.60}")
+    return [str(entry) for entry in values]
 
 
 def _negatives(row: Row) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from eval.captions import find_captions
 from eval.datasets import EvalDataset
 from eval.interface import Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
+from vlp.metrics import chance
 from vlp.metrics.geometry import RESAMPLES, geometry_intervals, geometry_metrics
 
 NAME = "geometry"
@@ -48,7 +49,7 @@ def run(given: TaskInput) -> TaskResult:
             **found.protocol,
         },
         predictions={"key": np.array(given.dataset.keys), "caption": np.array(texts)},
-        chance={"linear_separability": 0.5, "pair_auroc": 0.5},
+        chance=chance.geometry(len(texts)),
         seconds={"text": encoded - started, "metric": time.perf_counter() - encoded},
     )
 
