@@ -12,6 +12,7 @@ compiled, in turns. Rows are JSON lines:
     ours NAME     the same with another set of objectives (a captioning decoder, hard captions, ...)
     loss ...      forward and backward of the contrastive losses alone: time, peak memory, and the
                   largest relative error of a gradient against float64 on a part of the batch
+    classifier, ranks, probe, geometry    of the evaluation, see `benchmarks/gpu_eval.py`
 
 `pairs_per_second` is the median over the turns; compile time is reported apart. `mfu` is executed
 floating-point operations over the card's bf16 peak, measured by a large matrix product in this run.
@@ -38,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import open_clip
 from open_clip.loss import ClipLoss, SigLipLoss
 
+from benchmarks.gpu_eval import measure_evaluation
 from training.accumulate import split
 from training.config import OptimConfig
 from training.optim import build_optimizer, update
@@ -325,6 +327,7 @@ def main(
     for rows in (8192, 32768) if on_gpu else (2048,):
         for dtype in (torch.bfloat16, torch.float32):
             measure_losses(on, rows, dtype)
+    measure_evaluation(on)
 
 
 if __name__ == "__main__":
