@@ -14,10 +14,10 @@ threads and loader workers, in float32 on the CPU:
                   on both sides; `with load` has it in
 
 Starting Python and importing count for neither. Each side has its own default batch. Both read the
-same weights, which are random, and the same tars: smooth random pictures of 256 x 320 pixels with
-10 classes and 5 captions each, or pictures and captions of `--data`. At the end the metrics of the
-two are compared, those of ours from indexed shards and from CLIP_benchmark's own layout. The exit
-status is 1 where one differs by more than 1e-6.
+same weights, which are random or those of `--checkpoint`, and the same tars: smooth random pictures
+of 256 x 320 pixels with 10 classes and 5 captions each, or pictures and captions of `--data`. At
+the end the metrics of the two are compared, those of ours from indexed shards and from
+CLIP_benchmark's own layout. The exit status is 1 where one differs by more than 1e-6.
 
 CLIP_benchmark gets an environment in the user's cache folder, made at the first run. Seconds and
 metrics go to standard output and nowhere else. All of it takes hours on two cores; a quick look:
@@ -43,7 +43,7 @@ from open_clip import IMAGENET_CLASSNAMES
 
 from benchmarks.evaluation import data as made
 from benchmarks.evaluation.environment import VERSION, peer_python
-from vlp.published import WEIGHTS_FILE
+from vlp.published import find_published
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT_ARCH, TOLERANCE = "ViT-B-32", 1e-6
@@ -55,8 +55,7 @@ Found = dict[str, Any]
 class Sides:
     """Runs the workers of both."""
 
-    arch: str
-    weights: Path
+    weights: Path  # model folder
     workers: int
     threads: int
     python: Path
@@ -77,7 +76,7 @@ class Sides:
 
     def their_run(self, task: str, data: Path, *more: str) -> Found:
         """`clip_benchmark eval`."""
-        model = ["--model", self.arch, "--pretrained", str(self.weights / WEIGHTS_FILE)]
+        model = ["--model", f"local-dir:{self.weights}", "--pretrained", ""]
         what = ["--task", task, "--dataset", f"wds/{data.name}", "--dataset_root", str(data)]
         how = ["--no_amp", "--quiet", "--num_workers", str(self.workers)]
         recalls = ["--recall_k", "1", "5", "10", "--output", os.devnull]
@@ -127,10 +126,9 @@ def time_classifier(sides: Sides, classes: int, turns: int) -> tuple[Times, floa
     times, apart = Times(), 0.0
     for turn in range(turns):
         names = IMAGENET_CLASSNAMES[:classes][turn::turns]
-        given = {"classnames": names, "templates": made.FIRST}
-        ours = sides.ours("classifier", {"weights": str(sides.weights), **given})
-        weights = str(sides.weights / WEIGHTS_FILE)
-        theirs = sides.theirs("classifier", {"arch": sides.arch, "weights": weights, **given})
+        weights = str(sides.weights)
+        given = {"weights": weights, "classnames": names, "templates": made.FIRST}
+        ours, theirs = sides.ours("classifier", given), sides.theirs("classifier", given)
         times.add("classifier", ours["seconds"], theirs["seconds"])
         rows = zip(ours["classifier"], theirs["classifier"], strict=True)
         differences = (abs(x - y) for a, b in rows for x, y in zip(a, b, strict=True))
@@ -187,6 +185,7 @@ def main(
     arch: str = "ViT-S-32-alt",
     workers: int = 1,
     data: str | None = None,
+    checkpoint: str | None = None,
 ) -> int:
     """Measure and print.
 
@@ -197,6 +196,7 @@ def main(
         arch: open_clip's name of the model of the runs.
         workers: loader processes on both sides, at most 4.
         data: data set with captions, in a layout that the evaluation reads.
+        checkpoint: run, checkpoint or model folder of the runs, instead of random weights.
     """
     if turns < 1 or 0 < classes < turns or not 0 <= workers <= made.SHARDS:
         raise ValueError(f"turns {turns}, classes {classes}, workers {workers}: see --help")
@@ -207,25 +207,27 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def sides(arch: str) -> Sides:
-            weights = made.write_weights(folder / "weights" / arch, arch)
-            return Sides(
-                arch=arch, weights=weights, workers=workers, threads=threads, python=python
-            )
+        def sides(weights: Path) -> Sides:
+            return Sides(weights=weights, workers=workers, threads=threads, python=python)
 
         if classes:
-            times, apart = time_classifier(sides(TEXT_ARCH), classes, turns)
+            weights = made.write_weights(folder / TEXT_ARCH, TEXT_ARCH)
+            times, apart = time_classifier(sides(weights), classes, turns)
             rows.append(times.row("classifier", summed=True))
             print(f"largest difference of the class vectors: {apart:.1e}")
         if images:
             written = made.write_data(folder / "data", images, data)
-            found, metrics = time_runs(sides(arch), written, folder, turns)
+            if checkpoint is None:
+                weights = made.write_weights(folder / "model", arch)
+            else:
+                weights = find_published(Path(checkpoint)).resolve()
+            found, metrics = time_runs(sides(weights), written, folder, turns)
             rows += [times.row(name) for name, times in found.items()]
             apart = max(apart, compare(metrics))
     columns = f"{'ours':>10} {'CLIP_benchmark':>15} {'ratio':>7} {'(range)':>17} {'aim':>4}"
     print(f"\n{'seconds':<14} {columns}", *rows, sep="\n")
     print(f"classifier: {classes} classes x {len(made.FIRST)} templates, {TEXT_ARCH}")
-    print(f"the others: {images} pictures, {arch}")
+    print(f"the others: {images} pictures, {checkpoint or arch}")
     print(f"largest difference of a number: {apart:.1e}, allowed {TOLERANCE:.0e}")
     return int(apart > TOLERANCE)
 

@@ -5,7 +5,7 @@ such a file is ever unpickled.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,10 +14,20 @@ import numpy as np
 
 from eval.interface import Array
 from vlp.data.files import replace_atomically
-from vlp.metrics.outcomes import ClassMean, Computed, Linear, Median, Outcome, Ratio
+from vlp.metrics.outcomes import (
+    ClassMean,
+    Computed,
+    Linear,
+    MeanAveragePrecision,
+    Median,
+    Outcome,
+    Ratio,
+)
 from vlp.metrics.statistics import STATISTICS
 
-_KINDS = {kind.__name__: kind for kind in (Ratio, ClassMean, Median, Linear)}
+_KINDS: Mapping[str, Callable[..., Outcome]] = {
+    kind.__name__: kind for kind in (Ratio, ClassMean, Median, Linear, MeanAveragePrecision)
+}
 _COMPUTED = Computed.__name__
 _NEEDED = ("data", "data_sha", "limit", "split", "key")
 # what reading a damaged archive raises: its directory, its members, their names, no archive at all
@@ -82,7 +92,7 @@ def _to_arrays(metric: str, outcome: Outcome) -> dict[str, Array]:
         own |= {f"{place:02d}": column for place, column in enumerate(outcome.columns)}
         own |= {} if outcome.units is None else {"units": outcome.units}
     else:
-        own = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+        own = {field.name: np.asarray(getattr(outcome, field.name)) for field in fields(outcome)}
     return {f"outcome:{metric}:{kind}:{name}": array for name, array in own.items()}
 
 
@@ -92,7 +102,7 @@ def _from_arrays(metric: str, kind: str, own: dict[str, Array]) -> Outcome:
     if kind == _COMPUTED and statistic in STATISTICS and columns:
         return Computed(statistic, columns, own.get("units"))
     try:
-        outcome: Outcome = _KINDS[kind](**own)
+        outcome = _KINDS[kind](**own)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"the outcome of {metric} is of an unknown kind: {kind} {statistic} with the fields "

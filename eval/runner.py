@@ -88,7 +88,7 @@ def run_checkpoint(
     for job in jobs:
         where = f"{source}: {job.title}"
         try:
-            everything = open_job(job)
+            everything = _open_on_all(job)
         except FAILURES as error:
             report.add(where, error)
             continue
@@ -114,6 +114,20 @@ def run_checkpoint(
     return report
 
 
+def _open_on_all(job: Job) -> list[Prepared]:
+    """`open_job`; all ranks fail where one does, as what follows needs all of them."""
+    found: list[Prepared] = []
+    failure: Exception | None = None
+    try:
+        found = open_job(job)
+    except FAILURES as error:
+        failure = error
+    failures = [text for text in dist.gather_objects(failure and str(failure)) if text]
+    if failures:
+        raise ValueError(failures[0]) from failure
+    return found
+
+
 def _run_task(
     features: Features,
     prepared: Prepared,
@@ -122,7 +136,8 @@ def _run_task(
 ) -> dict[str, Any]:
     finished, description = known
     check_model(features.encoder, (prepared.task.name,))
-    key = prepared.key(features.encoder)
+    # the first rank's: others may see other times of files
+    key = dist.gather_objects(prepared.key(features.encoder))[0]
     if key in finished:
         return finished[key]
     record, result = evaluate_task(features, prepared, description, key)

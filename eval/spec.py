@@ -47,7 +47,7 @@ class EvalSpec:
     ood: list[str] = field(default_factory=list)  # data sets of which no picture has such a class
     shifted: list[str] = field(default_factory=list)  # data sets with the same classes
     limit: int | None = None  # evenly spaced samples, for a quick look
-    seed: int = 0  # of the bootstrap, of gap's held-out split and of sampled captions
+    seed: int = 0  # of intervals, of what is drawn or held out to fit on, of sampled captions
 
     def __post_init__(self) -> None:
         for name, lowest in (("batch", 1), ("workers", 0), ("limit", 1), ("seed", 0)):

@@ -27,6 +27,7 @@ class ZeroShot:
     classnames: list[str]
     protocol: dict[str, Any]
     texts: list[str]  # the prompts, class by class
+    prompts: list[int]  # [C], how many each class has
     truncated: int
     seconds: float  # encoding
 
@@ -44,13 +45,14 @@ def build_zero_shot(given: TaskInput) -> ZeroShot:
     prompts = find_prompts(given.dataset, given.spec)
     started = time.perf_counter()
     own = [prompts.texts(label) for label in range(len(prompts.classnames))]
-    texts = list(chain.from_iterable(own))
-    weights = class_weights(given.encode_text(texts), [len(each) for each in own])
+    texts, counts = list(chain.from_iterable(own)), [len(each) for each in own]
+    weights = class_weights(given.encode_text(texts), counts)
     return ZeroShot(
         weights=weights,
         classnames=prompts.classnames,
         protocol={**prompts.protocol, "tie_rule": TIE_RULE},
         texts=texts,
+        prompts=counts,
         truncated=given.truncated(sorted(set(texts))),
         seconds=time.perf_counter() - started,
     )
@@ -63,9 +65,7 @@ def class_weights(text: Tensor, prompts: Sequence[int]) -> Tensor:
         text: [sum of `prompts`, D] unit features, those of a class together.
         prompts: [C], how many each class has.
     """
-    label = torch.repeat_interleave(
-        torch.arange(len(prompts), device=text.device), torch.tensor(prompts, device=text.device)
-    )
-    # in float64, so that equal means are equal whatever the number of prompts behind them
-    total = torch.zeros(len(prompts), text.shape[1], dtype=torch.float64, device=text.device)
-    return F.normalize(total.index_add_(0, label, text.double()), dim=-1).float()
+    # in float64, so that equal means are equal whatever the number of prompts behind them; class by
+    # class, as adding by index sums in another order on each run of a GPU
+    means = [own.double().mean(0) for own in torch.split(text, list(prompts))]
+    return F.normalize(torch.stack(means), dim=-1).float()

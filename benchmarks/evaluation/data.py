@@ -18,14 +18,17 @@ from open_clip import (
     OPENAI_IMAGENET_TEMPLATES,
     SIMPLE_IMAGENET_TEMPLATES,
 )
+from open_clip.model import CLIP
+from open_clip.transformer import VisionTransformer
 from PIL import Image
 
 from eval.datasets import open_dataset
 from vlp.checkpoint import publish, published_state
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar
+from vlp.data.transforms import Preprocess
 from vlp.model.build import ModelConfig, build_model
-from vlp.model.tokens import build_tokenizer
+from vlp.model.tokens import Tokenizer, build_tokenizer
 
 CLASSES, CAPTIONS, SIDE, SHARDS = 10, 5, 256, 4
 FIRST = [template("{c}") for template in OPENAI_IMAGENET_TEMPLATES]
@@ -142,14 +145,41 @@ def write_data(folder: Path, images: int, source: str | None) -> Data:
 
 
 def write_weights(folder: Path, arch: str) -> Path:
-    """A model folder with random weights, which open_clip loads as well."""
+    """A model folder with random weights, which open_clip loads as well.
+
+    Raises:
+        ValueError: no ViT with CLIP's text tower.
+    """
     torch.manual_seed(0)
     model = build_model(ModelConfig(arch=arch))
     tokenizer = build_tokenizer(model.description.model_cfg)
+    if not isinstance(model.clip, CLIP) or not isinstance(model.clip.visual, VisionTransformer):
+        raise ValueError(f"arch {arch!r}: expected a ViT of open_clip with CLIP's text tower")
+    _centre(model.clip, Preprocess(model.description.preprocess_cfg), tokenizer)
     facts = {"weights": "last", "samples_seen": 0, "step": 0, "recipe": {}}
     folder.mkdir(parents=True)
     publish(folder, published_state(model), model.description, tokenizer, facts)
     return folder
+
+
+@torch.no_grad()
+def _centre(clip: CLIP, preprocess: Preprocess, tokenizer: Tokenizer) -> None:
+    """Shift the features to a mean of zero.
+
+    Random towers give all pictures nearly the same feature, so that all would get the same class,
+    and equal metrics would say little.
+    """
+    images, _, captions = zip(*_made(64, seed=1), strict=True)
+    pixels = torch.stack([preprocess(image) for image in images]) / 127.5 - 1
+    texts = [*(text for own in captions for text in own), *IMAGENET_CLASSNAMES[:CLASSES]]
+    visual = clip.visual
+    for norm, projection, features in (
+        (visual.ln_post, visual.proj, clip.encode_image(pixels)),
+        (clip.ln_final, clip.text_projection, clip.encode_text(tokenizer(texts))),
+    ):
+        # the layer before the projection has a bias, the projection has none
+        shift = torch.linalg.lstsq(projection.T.double(), -features.mean(0).double()[:, None])
+        norm.bias += shift.solution[:, 0].float()
 
 
 def _link(root: Path, shards: Path) -> None:
@@ -174,9 +204,9 @@ def _encoded(samples: Iterator[Sample]) -> Iterator[tuple[str, dict[str, bytes]]
         yield f"s{position:07d}", members
 
 
-def _made(images: int) -> Iterator[Sample]:
+def _made(images: int, seed: int = 0) -> Iterator[Sample]:
     """Smooth random pictures, and captions of which no two are the same: those would tie."""
-    numbers, words, seen = np.random.default_rng(0), random.Random(0), set[str]()
+    numbers, words, seen = np.random.default_rng(seed), random.Random(seed), set[str]()
     for position in range(images):
         coarse = numbers.integers(0, 256, (8, 10, 3), dtype=np.uint8)
         fine = numbers.integers(0, 256, (SIDE, SIDE * 5 // 4, 3), dtype=np.uint8)

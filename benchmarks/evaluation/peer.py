@@ -32,14 +32,14 @@ def stand_in_for_captioning() -> None:
         setattr(sys.modules[".".join(parts)], name, None)
 
 
-def classifier(arch: str, weights: str, classnames: list[str], templates: list[str]) -> Any:  # noqa: ANN401
+def classifier(weights: str, classnames: list[str], templates: list[str]) -> Any:  # noqa: ANN401
     """Seconds of `zero_shot_classifier`, and the classifier [C, D]."""
     from clip_benchmark.metrics import (  # type: ignore[import-not-found]
         zeroshot_classification as metric,
     )
     from clip_benchmark.models import load_clip  # type: ignore[import-not-found]
 
-    model, _, tokenizer = load_clip("open_clip", arch, weights, None, "cpu")
+    model, _, tokenizer = load_clip("open_clip", f"local-dir:{weights}", "", None, "cpu")
     model.eval()
     begin = time.perf_counter()
     found = metric.zero_shot_classifier(model, tokenizer, classnames, templates, "cpu", amp=False)

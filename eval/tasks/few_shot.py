@@ -23,9 +23,8 @@ from vlp.metrics.adaptation import (
     search_tip,
     tip_logits,
 )
-from vlp.metrics.classification import Classification, classify
+from vlp.metrics.classification import Classification, classify, classify_features
 from vlp.metrics.outcomes import Outcome, mean_of
-from vlp.metrics.similarity import similarity
 
 NAME = "few_shot"
 _SHOTS = 16  # where none are given: the most that the papers take
@@ -74,7 +73,7 @@ def _adapt(
     gda = fit_gda(train)
     alpha = search_gda(validation, weights, gda).best.alpha
     found = {
-        "zeroshot": classify(similarity(test.features, weights), test.labels),
+        "zeroshot": classify_features(test.features, weights, test.labels),
         "gda": classify(gda_logits(test.features, weights, gda, alpha=alpha), test.labels),
     }
     chosen: dict[str, float | int | None] = {"gda_alpha": alpha}

@@ -6,7 +6,6 @@ sets, `auroc_SCORE_SET` are those of one.
 """
 
 import time
-from itertools import chain
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 from eval.captions import digest
 from eval.datasets import EvalDataset, open_dataset
 from eval.interface import Array, Task, TaskInput, TaskResult
-from eval.prompts import find_prompts
 from eval.spec import EvalSpec
 from eval.tasks import zeroshot_classification as zeroshot
 from eval.zero_shot import ZeroShot, build_zero_shot, class_weights
@@ -50,24 +48,22 @@ def run(given: TaskInput) -> TaskResult:
     """Score the pictures of all sets."""
     classes = build_zero_shot(given)
     scale = ood.SCALE if given.scale is None else given.scale
-    no_weights = _no_weights(given)
+    no_weights = _no_weights(given, classes)
     started = time.perf_counter()
-    sets = [("", given.image), *((name, other.image) for name, other in given.more.items())]
-    scored = [_scores(image, classes, no_weights, scale) for _, image in sets]
-    group = np.repeat(np.arange(len(sets)), [len(image) for _, image in sets])  # 0 is inside
+    sets = {"": given.image, **{name: other.image for name, other in given.more.items()}}
+    scored = [_scores(image, classes, no_weights, scale) for image in sets.values()]
+    group = np.repeat(np.arange(len(sets)), [len(image) for image in sets.values()])  # 0 is inside
+    joined = {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
     metrics: dict[str, float] = {}
     outcomes: dict[str, Outcome] = {}
-    joined = {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
     ties = 0
     for name, values in joined.items():
-        for statistic in ("auroc", "fpr95"):
-            outcome = Computed(f"mean_{statistic}", (values, group))
-            outcomes[f"{statistic}_{name}"] = outcome
-            metrics[f"{statistic}_{name}"] = outcome.value
-        for place, (other, _) in enumerate(sets[1:], 1):
+        outcomes |= _outcomes(name, values, group, list(sets))
+        for place, other in enumerate(given.more, 1):
             found = ood.separation(scored[0][name], scored[place][name])
             metrics |= {f"{key}_{name}_{other}": value for key, value in found.metrics.items()}
             ties = max(ties, round(found.tied * len(scored[0][name]) * len(scored[place][name])))
+    metrics = {**{name: own.value for name, own in outcomes.items()}, **metrics}
     return TaskResult(
         metrics=metrics,
         outcomes=outcomes,
@@ -86,7 +82,7 @@ def run(given: TaskInput) -> TaskResult:
         predictions={
             "key": np.array(given.dataset.keys),
             "group": group,
-            "sets": np.array([name for name, _ in sets]),
+            "sets": np.array(list(sets)),
             **{f"ood_{name}": values for name, values in joined.items()},
         },
         chance={
@@ -95,6 +91,19 @@ def run(given: TaskInput) -> TaskResult:
         },
         seconds={"text": classes.seconds, "metric": time.perf_counter() - started},
     )
+
+
+def _outcomes(name: str, values: Array, group: Array, sets: list[str]) -> dict[str, Outcome]:
+    """AUROC and FPR95 of a score: the mean over the sets, and of each."""
+    place = np.unique(values, return_inverse=True)[1]  # the order is what counts
+    found: dict[str, Outcome] = {}
+    for statistic in ("auroc", "fpr95"):
+        found[f"{statistic}_{name}"] = Computed(f"mean_{statistic}", (place, group))
+        for k, other in enumerate(sets[1:], 1):
+            own = (group == 0) | (group == k)
+            columns = place[own], group[own]
+            found[f"{statistic}_{name}_{other}"] = Computed(f"mean_{statistic}", columns)
+    return found
 
 
 def _scores(
@@ -116,13 +125,10 @@ def _scores(
     return found
 
 
-def _no_weights(given: TaskInput) -> Tensor | None:
+def _no_weights(given: TaskInput, classes: ZeroShot) -> Tensor | None:
     if given.encode_no_text is None:
         return None
-    prompts = find_prompts(given.dataset, given.spec)
-    own = [prompts.texts(label) for label in range(len(prompts.classnames))]
-    text = given.encode_no_text(list(chain.from_iterable(own)))
-    return class_weights(text, [len(each) for each in own])
+    return class_weights(given.encode_no_text(classes.texts), classes.prompts)
 
 
 TASK = Task(

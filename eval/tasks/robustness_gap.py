@@ -7,6 +7,7 @@ behind the interval of a gap.
 """
 
 import time
+from collections import Counter
 
 import numpy as np
 import torch
@@ -20,9 +21,8 @@ from eval.spec import EvalSpec
 from eval.tasks import zeroshot_classification as zeroshot
 from eval.zero_shot import build_zero_shot
 from vlp.metrics.bootstrap import Interval, percentiles
-from vlp.metrics.classification import Classification, classify
+from vlp.metrics.classification import Classification, classify_features
 from vlp.metrics.outcomes import Outcome, distribution, mean_of
-from vlp.metrics.similarity import similarity
 
 NAME = "robustness_gap"
 
@@ -32,9 +32,8 @@ def check(dataset: EvalDataset, spec: EvalSpec) -> None:
     zeroshot.check(dataset, spec)
     if not spec.shifted:
         raise ValueError(f"task {NAME} needs further sets with the same classes: --shifted DATA")
-    names = find_prompts(dataset, spec).classnames
     for other in more(dataset, spec).values():
-        _shared(names, other)
+        _shared(_names(dataset, spec), other)
 
 
 def more(dataset: EvalDataset, spec: EvalSpec) -> dict[str, EvalDataset]:
@@ -59,7 +58,7 @@ def run(given: TaskInput) -> TaskResult:
     outcomes: dict[str, Outcome] = {"acc1": mean_of(whole.correct())}
     chances, ties = {"acc1": 1 / len(weights)}, int(whole.tied.sum())
     for name, other in given.more.items():
-        classes = _shared(zero_shot.classnames, other.dataset)
+        classes = _shared(_names(given.dataset, given.spec), other.dataset)
         own = EncodedSet(dataset=given.dataset, image=given.image)
         before = _among(own, np.arange(len(weights)), classes, weights)
         after = _among(other, classes, classes, weights)
@@ -91,22 +90,40 @@ def run(given: TaskInput) -> TaskResult:
     )
 
 
+def _names(dataset: EvalDataset, spec: EvalSpec) -> list[str]:
+    """What the classes are known by in both sets: prompts may be in another language."""
+    return dataset.classnames or find_prompts(dataset, spec).classnames
+
+
 def _shared(names: list[str], other: EvalDataset) -> np.ndarray:
     """The class of the reference for each class of a further set, [C'].
+
+    ImageNet has two classes of the name "missile": of equal names the first is the first.
 
     Raises:
         ValueError: no labels or class names, or a class that the reference lacks.
     """
     if other.labels is None or other.classnames is None:
         raise ValueError(f"shifted {other.path}: needs labels and class names, holds {other.holds}")
-    place = {name.casefold(): label for label, name in enumerate(names)}
-    foreign = [name for name in other.classnames if name.casefold() not in place]
+    place = {name: label for label, name in enumerate(_told_apart(names))}
+    own = _told_apart(other.classnames)
+    foreign = [name for name, key in zip(other.classnames, own, strict=True) if key not in place]
     if foreign:
         raise ValueError(
             f"shifted {other.path}: {len(foreign)} of its {len(other.classnames)} classes are no "
             f"class of the set that it is compared with, the first: {foreign[0]!r}"
         )
-    return np.array([place[name.casefold()] for name in other.classnames])
+    return np.array([place[name] for name in own])
+
+
+def _told_apart(names: list[str]) -> list[tuple[str, int]]:
+    """Names without case, each with how often it came before."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in map(str.casefold, names):
+        found.append((name, seen[name]))
+        seen[name] += 1
+    return found
 
 
 def _among(
@@ -135,7 +152,7 @@ def _among(
 
 
 def _accuracy(image: Tensor, weights: Tensor, labels: np.ndarray) -> Classification:
-    return classify(similarity(image, weights), torch.from_numpy(labels))
+    return classify_features(image, weights, torch.from_numpy(labels))
 
 
 def _interval_of_gap(before: Classification, after: Classification, seed: int) -> Interval | None:

@@ -15,9 +15,8 @@ from eval.prompts import find_prompts
 from eval.spec import EvalSpec
 from eval.zero_shot import build_zero_shot
 from vlp.metrics import chance
-from vlp.metrics.classification import Classification, classify
+from vlp.metrics.classification import Classification, classify_features
 from vlp.metrics.outcomes import ClassMean, Computed, Outcome, mean_of
-from vlp.metrics.similarity import similarity
 
 NAME = "zeroshot_classification"
 OPTIONS = frozenset({"classnames", "templates", "prompts", "language"})
@@ -38,8 +37,8 @@ def run(given: TaskInput) -> TaskResult:
     classes = build_zero_shot(given)
     started = time.perf_counter()
     assert given.dataset.labels is not None
-    scores = similarity(given.image, classes.weights)  # [n, C]
-    outcome = classify(scores, torch.from_numpy(given.dataset.labels))
+    labels = torch.from_numpy(given.dataset.labels)
+    outcome = classify_features(given.image, classes.weights, labels)
     outcomes = {**outcomes_of(outcome), **_of_groups(outcome, given.dataset)}
     return TaskResult(
         metrics={**outcome.metrics, **{name: own.value for name, own in outcomes.items()}},

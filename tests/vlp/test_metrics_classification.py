@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlp.metrics import chance
-from vlp.metrics.classification import classify, mean_per_class_recall
+from vlp.metrics import chance, similarity
+from vlp.metrics.classification import classify, classify_features, mean_per_class_recall
 
 
 def brute_force(scores, labels):
@@ -70,6 +70,20 @@ def test_random_scores_are_at_chance():
 def test_absent_classes_do_not_count():
     labels, correct = np.array([0, 0, 3]), np.array([True, False, True])
     assert mean_per_class_recall(labels, correct) == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_features_are_classified_as_their_scores(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    image, text = torch.randn(300, 4, generator=generator), torch.randn(9, 4, generator=generator)
+    labels = torch.arange(300) % 9
+    expected = classify(similarity.similarity(image, text), labels, top=3)
+    monkeypatch.setattr(similarity, "_CELLS", 9 * 70)
+    assert len(list(similarity.similarity_chunks(image, text))) > 1
+    found = classify_features(image, text, labels, top=3)
+    for name in ("labels", "predicted", "rank", "tied", "top", "top_score", "classes"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    with pytest.raises(ValueError, match="no sample"):
+        classify_features(image[:0], text, labels[:0])
 
 
 def test_refuses_nan_and_foreign_labels():

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,18 @@ def test_equals_brute_force(case):
         for k in range(1, len(text) + 1):
             assert (i2t.rank[i] <= k) == in_worst_list(column, own, k)
         assert i2t.hit(5)[i] == bool(own & set(i2t.top[i].tolist()))
+
+
+def test_real_features_have_their_known_recall():
+    """500 pairs of COCO by OpenAI's ViT-B/32."""
+    file = Path(__file__).parents[2].parent / "shared/data/metadata/clip_features_500x512.npy"
+    if not file.is_file():
+        pytest.skip(f"{file} is absent")
+    image, text = (F.normalize(torch.from_numpy(rows), dim=-1) for rows in np.load(file))
+    t2i, i2t = metric.rank_both(image, text, torch.arange(500))
+    scores = image.double() @ text.double().T
+    assert i2t.hit(1).mean() == 0.552 == (scores.argmax(1) == torch.arange(500)).double().mean()
+    assert t2i.hit(1).mean() == (scores.argmax(0) == torch.arange(500)).double().mean()
 
 
 def test_chunks_change_nothing(monkeypatch):

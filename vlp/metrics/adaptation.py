@@ -64,14 +64,16 @@ class Search:
 def fit_gda(support: LabelledFeatures) -> Gda:
     """Class means and one shrunk precision matrix from unit-norm features.
 
+    A single sample of each class leaves no covariance: S = 0, of which the pseudo-inverse is 0, and
+    GDA adds nothing to zero-shot.
+
     Raises:
-        ValueError: a class without a sample, or none with two, which leaves no covariance.
+        ValueError: a class without a sample.
     """
     counts = support.counts()
-    if counts.min() == 0 or counts.max() == 1:
+    if counts.min() == 0:
         raise ValueError(
-            "support: GDA needs a sample of every class and two of some; class "
-            f"{int(counts.argmin())} has {int(counts.min())}, and the largest {int(counts.max())}"
+            f"support: GDA needs a sample of every class; class {int(counts.argmin())} has none"
         )
     features, labels = support.features.double(), support.labels
     n, width = features.shape
@@ -83,7 +85,7 @@ def fit_gda(support: LabelledFeatures) -> Gda:
         rows = slice(start, start + step)
         centred = features[rows] - means[labels[rows]]
         scatter.addmm_(centred.T, centred)
-    trace = scatter.trace() / (n - 1)
+    trace = scatter.trace() / max(1, n - 1)
     if float(trace) < _NO_SPREAD:
         weight = torch.zeros_like(means)
     else:

@@ -5,13 +5,14 @@ every class the same score is wrong everywhere instead of right wherever the lab
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlp.metrics.similarity import best_first, just_below
+from vlp.metrics.similarity import best_first, just_below, similarity_chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,41 @@ def classify(scores: Tensor, labels: Tensor, top: int = 5) -> Classification:
         top=best.cpu().numpy(),
         top_score=best_score.cpu().numpy(),
         classes=classes,
+    )
+
+
+def classify_features(
+    queries: Tensor, classes: Tensor, labels: Tensor, top: int = 5
+) -> Classification:
+    """`classify` the dot products of features, without the matrix [n, C] of all scores.
+
+    Args:
+        queries: [n, D].
+        classes: [C, D].
+        labels: [n] integers in [0, C).
+        top: how many of the best classes to keep.
+
+    Raises:
+        ValueError: as `classify`.
+    """
+    if len(queries) == 0:
+        raise ValueError("scores: no sample to classify")
+    parts = [
+        classify(scores, labels[start : start + len(scores)], top)
+        for start, scores in similarity_chunks(queries, classes)
+    ]
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Classification(
+        labels=joined("labels"),
+        predicted=joined("predicted"),
+        rank=joined("rank"),
+        tied=joined("tied"),
+        top=joined("top"),
+        top_score=joined("top_score"),
+        classes=len(classes),
     )
 
 

@@ -64,6 +64,6 @@ def count_outcomes(outcome: Classification) -> dict[str, Outcome]:
     for label in np.unique(outcome.labels).tolist():
         own = outcome.labels == label  # [n]
         found[f"count_acc_{LOWEST + label}"] = Ratio(
-            (correct & own).astype(np.float64), own.astype(np.float64)
+            (correct & own).astype(np.float64), own.astype(np.float64), hits=True
         )
     return found

@@ -65,10 +65,14 @@ def mean_average_precision(scores: NDArray[np.float32], labels: NDArray[np.bool_
     return average_precision(scores, labels).mean
 
 
+def falling(scores: NDArray[np.float32], shows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Places of pictures [n] by falling score, those that lack the class first within a tie."""
+    return np.lexsort((shows, -scores))
+
+
 def _one_class(scores: NDArray[np.float32], shows: NDArray[np.bool_]) -> tuple[float, int]:
     """AP from [n] scores and labels, and how many of the positives tie with a negative."""
-    order = np.lexsort((shows, -scores))  # best first, those that lack the class first in a tie
-    ranks = np.flatnonzero(shows[order]) + 1  # [P]
+    ranks = np.flatnonzero(shows[falling(scores, shows)]) + 1  # [P]
     hits = np.arange(1, len(ranks) + 1)
     value = float((hits / ranks).sum() / max(len(ranks), 1))
     return value, int(np.isin(scores[shows], scores[~shows]).sum())

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 SCALE = 100.0  # exp of CLIP's learned log scale at its upper limit
 _CELLS = 1 << 22  # similarities held in float64 at a time: 32 MB
 _DECIMALS = 12  # kept of a sum, whose last bits depend on where in a batch its row stands
@@ -99,13 +100,13 @@ def separation(inside: Floats, outside: Floats) -> Separation:
     Raises:
         ValueError: no score on one side, or one that is no number.
     """
-    _, equal = _pairs(inside, outside)
+    counts = counts_by_score(inside, outside)
     return Separation(
-        auroc=auroc(inside, outside),
-        aupr=aupr(inside, outside),
-        fpr95=fpr95(inside, outside),
-        fpr95_interpolated=fpr95_interpolated(inside, outside),
-        tied=equal / (len(inside) * len(outside)),
+        auroc=auroc_of_counts(*counts),
+        aupr=_aupr(*counts),
+        fpr95=fpr95_of_counts(*counts),
+        fpr95_interpolated=_fpr95_interpolated(*counts),
+        tied=int(counts[0] @ counts[1]) / (len(inside) * len(outside)),
     )
 
 
@@ -114,8 +115,7 @@ def auroc(inside: Floats, outside: Floats) -> float:
 
     A constant score gives 0.5.
     """
-    above, equal = _pairs(inside, outside)
-    return (2 * above + equal) / (2 * len(inside) * len(outside))
+    return auroc_of_counts(*counts_by_score(inside, outside))
 
 
 def aupr(inside: Floats, outside: Floats) -> float:
@@ -123,9 +123,7 @@ def aupr(inside: Floats, outside: Floats) -> float:
 
     Equal scores are one threshold, so a constant score gives the share of in; as `separation`.
     """
-    _, positive, negative = _curve(inside, outside)
-    steps = np.diff(positive, prepend=0)
-    return float((steps * positive / (positive + negative)).sum() / len(inside))
+    return _aupr(*counts_by_score(inside, outside))
 
 
 def fpr95(inside: Floats, outside: Floats) -> float:
@@ -135,11 +133,7 @@ def fpr95(inside: Floats, outside: Floats) -> float:
     are as near the lower one counts, which is never in the model's favour; no threshold is lower
     than the lowest score of in. A constant score gives 1.
     """
-    thresholds, positive, negative = _curve(inside, outside)
-    distance = np.abs(20 * positive - 19 * len(inside))  # integers: 0.95 is no binary fraction
-    distance = distance[thresholds >= inside.min()]
-    last = len(distance) - 1 - int(distance[::-1].argmin())
-    return float(negative[last] / len(outside))
+    return fpr95_of_counts(*counts_by_score(inside, outside))
 
 
 def fpr95_interpolated(inside: Floats, outside: Floats) -> float:
@@ -147,29 +141,53 @@ def fpr95_interpolated(inside: Floats, outside: Floats) -> float:
 
     CLIPN's rule; as `separation`. A constant score gives 0.95, which is chance.
     """
-    _, positive, negative = _curve(inside, outside)
-    recall = np.concatenate([[0.0], positive / len(inside)])
-    rate = np.concatenate([[0.0], negative / len(outside)])
+    return _fpr95_interpolated(*counts_by_score(inside, outside))
+
+
+def counts_by_score(inside: Floats, outside: Floats) -> tuple[Counts, Counts]:
+    """How many of in and of out have each of the k scores that occur, rising, [k] each."""
+    _check(inside, outside)
+    place = np.unique(np.concatenate([inside, outside]), return_inverse=True)[1]
+    k = int(place.max()) + 1
+    n = len(inside)
+    return np.bincount(place[:n], minlength=k), np.bincount(place[n:], minlength=k)
+
+
+def auroc_of_counts(inside: Counts, outside: Counts) -> float:
+    """`auroc` from `counts_by_score`; a score that neither has changes nothing."""
+    below = outside.cumsum() - outside
+    twice = inside @ (2 * below + outside)
+    return int(twice) / (2 * int(inside.sum()) * int(outside.sum()))
+
+
+def fpr95_of_counts(inside: Counts, outside: Counts) -> float:
+    """`fpr95` from `counts_by_score`; a score that neither has changes nothing."""
+    positive, negative = _from_the_top(inside), _from_the_top(outside)
+    n = positive[-1]
+    distance = np.abs(20 * positive - 19 * n)  # integers: 0.95 is no binary fraction
+    distance = distance[: 1 + int((positive == n).argmax())]
+    last = len(distance) - 1 - int(distance[::-1].argmin())
+    return float(negative[last] / negative[-1])
+
+
+def _aupr(inside: Counts, outside: Counts) -> float:
+    positive, negative = _from_the_top(inside), _from_the_top(outside)
+    return float((inside[::-1] * positive / (positive + negative)).sum() / positive[-1])
+
+
+def _fpr95_interpolated(inside: Counts, outside: Counts) -> float:
+    positive, negative = _from_the_top(inside), _from_the_top(outside)
+    recall = np.concatenate([[0.0], positive / positive[-1]])
+    rate = np.concatenate([[0.0], negative / negative[-1]])
     high = int(np.searchsorted(recall, 0.95))  # the first that is not below
     share = (0.95 - recall[high - 1]) / (recall[high] - recall[high - 1])
     return float(rate[high - 1] + share * (rate[high] - rate[high - 1]))
 
 
-def _curve(inside: Floats, outside: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Scores that occur, highest first, and how many of in and of out are not below, [k] each."""
-    _check(inside, outside)
-    thresholds = np.unique(np.concatenate([inside, outside]))[::-1]
-    positive = len(inside) - np.searchsorted(np.sort(inside), thresholds)
-    negative = len(outside) - np.searchsorted(np.sort(outside), thresholds)
-    return thresholds, positive, negative
-
-
-def _pairs(inside: Floats, outside: Floats) -> tuple[int, int]:
-    """Number of pairs with in above out, and with both equal."""
-    _check(inside, outside)
-    ordered = np.sort(outside)
-    below = int(np.searchsorted(ordered, inside, "left").sum())
-    return below, int(np.searchsorted(ordered, inside, "right").sum()) - below
+def _from_the_top(counts: Counts) -> Counts:
+    """How many have at least each score, the highest first, [k]."""
+    total: Counts = counts[::-1].cumsum()
+    return total
 
 
 def _check(inside: Floats, outside: Floats) -> None:

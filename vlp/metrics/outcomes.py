@@ -7,6 +7,7 @@ resampled unit by unit, which is far narrower than the two intervals side by sid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from scipy import stats
 
 from vlp.metrics import bootstrap
 from vlp.metrics.bootstrap import Interval
-from vlp.metrics.statistics import STATISTICS
+from vlp.metrics.multilabel import mean_average_precision
+from vlp.metrics.statistics import BIASED, STATISTICS
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +30,7 @@ class Ratio:
 
     sums: Floats  # [n]
     counts: Floats  # [n]
+    hits: bool = False  # whether observations are right or wrong; else they are any quantity
 
     @property
     def value(self) -> float:
@@ -74,6 +77,18 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class MeanAveragePrecision:
+    """Mean over classes of the average precision of n pictures."""
+
+    scores: NDArray[np.float32]  # [n, C]
+    labels: NDArray[np.bool_]  # [n, C]
+
+    @property
+    def value(self) -> float:
+        return mean_average_precision(self.scores, self.labels)
+
+
+@dataclass(frozen=True)
 class Computed:
     """A statistic of the whole set, which is computed anew for every resample."""
 
@@ -86,11 +101,12 @@ class Computed:
         return STATISTICS[self.statistic](*self.columns)
 
 
-Outcome = Ratio | ClassMean | Median | Linear | Computed
+Outcome = Ratio | ClassMean | Median | Linear | MeanAveragePrecision | Computed
 # what two paired outcomes have in common besides the number of their units
 _SHARED = MappingProxyType(
     {
         ClassMean.__name__: ("labels",),
+        MeanAveragePrecision.__name__: ("labels",),
         Median.__name__: ("units",),
         Linear.__name__: ("weights",),
         Computed.__name__: ("statistic", "units"),
@@ -110,7 +126,7 @@ class Difference:
 
 def mean_of(values: NDArray[np.generic]) -> Ratio:
     """The mean of single samples [n]."""
-    return Ratio(values.astype(np.float64), np.ones(len(values)))
+    return Ratio(values.astype(np.float64), np.ones(len(values)), hits=values.dtype.kind == "b")
 
 
 def combined(weights: Sequence[float], ratios: Sequence[Ratio]) -> Linear:
@@ -122,13 +138,23 @@ def combined(weights: Sequence[float], ratios: Sequence[Ratio]) -> Linear:
 def clustered(values: NDArray[np.generic], units: NDArray[np.int64], n: int) -> Ratio:
     """The mean of values [m] that belong to n units [m]; a unit without values counts nothing."""
     sums = np.bincount(units, values.astype(np.float64), n).astype(np.float64)
-    return Ratio(sums, np.bincount(units, minlength=n).astype(np.float64))
+    counts = np.bincount(units, minlength=n).astype(np.float64)
+    return Ratio(sums, counts, hits=values.dtype.kind == "b")
 
 
 def interval(outcome: Outcome, *, seed: int = 0) -> Interval | None:
-    """95 % bootstrap interval; None for fewer than two units."""
+    """95 % interval, which holds the value; None for fewer than two units.
+
+    Wilson's for single samples that are right or wrong, as no resample of 15 right ones has a wrong
+    one; else that of the bootstrap.
+    """
+    if is_binary(outcome) and outcome.hits:
+        return _wilson(outcome.sums[outcome.counts > 0])
     drawn = distribution(outcome, seed=seed)
-    return None if drawn is None else bootstrap.percentiles(drawn)
+    if drawn is None:
+        return None
+    low, high = bootstrap.percentiles(drawn)
+    return min(low, outcome.value), max(high, outcome.value)
 
 
 def distribution(outcome: Outcome, *, seed: int = 0) -> Floats | None:
@@ -144,11 +170,17 @@ def distribution(outcome: Outcome, *, seed: int = 0) -> Floats | None:
             return bootstrap.distribution_of_sum(
                 outcome.weights, outcome.sums, outcome.counts, seed=seed
             )
-        case Computed():
-            statistic = STATISTICS[outcome.statistic]
-            return bootstrap.distribution_of_statistic(
-                statistic, outcome.columns, outcome.units, seed=seed
+        case MeanAveragePrecision():
+            return bootstrap.distribution_of_average_precision(
+                outcome.scores, outcome.labels, seed=seed
             )
+        case Computed():
+            drawn = bootstrap.distribution_of_statistic(
+                STATISTICS[outcome.statistic], outcome.columns, outcome.units, seed=seed
+            )
+            if drawn is None or outcome.statistic not in BIASED:
+                return drawn
+            return bootstrap.reflected(drawn, outcome.value)
 
 
 def compare(one: Outcome, other: Outcome, *, seed: int = 0) -> Difference:
@@ -169,11 +201,11 @@ def compare(one: Outcome, other: Outcome, *, seed: int = 0) -> Difference:
     return Difference(value=value, interval=bootstrap.percentiles(drawn), p=p, test=test)
 
 
-def is_binary(outcome: Outcome) -> bool:
-    """Whether the units are single samples, each right or wrong."""
+def is_binary(outcome: Outcome) -> TypeGuard[Ratio]:
+    """Whether the units that have observations are single samples, each right or wrong."""
     return (
         isinstance(outcome, Ratio)
-        and bool((outcome.counts == 1).all())
+        and bool(np.isin(outcome.counts, (0, 1)).all())
         and bool(np.isin(outcome.sums, (0, 1)).all())
     )
 
@@ -196,12 +228,25 @@ def _drawn_difference(one: Outcome, other: Outcome, seed: int) -> Floats | None:
     return None if drawn is None else drawn[np.isfinite(drawn)]
 
 
+def _same_samples(one: Ratio, other: Ratio) -> bool:
+    return np.array_equal(one.counts, other.counts)
+
+
+def _wilson(hits: Floats) -> Interval | None:
+    """Of n samples, 0 or 1 each (Wilson 1927)."""
+    if len(hits) < 2:
+        return None
+    found = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
 def _linear(outcome: Ratio | Linear) -> Linear:
     return combined([1.0], [outcome]) if isinstance(outcome, Ratio) else outcome
 
 
 def _p_value(one: Outcome, other: Outcome, drawn: Floats) -> tuple[float, str]:
-    if isinstance(one, Ratio) and isinstance(other, Ratio) and is_binary(one) and is_binary(other):
+    same = isinstance(one, Ratio) and isinstance(other, Ratio) and _same_samples(one, other)
+    if same and is_binary(one) and is_binary(other):
         won = int(((one.sums == 1) & (other.sums == 0)).sum())
         lost = int(((one.sums == 0) & (other.sums == 1)).sum())
         if won + lost == 0:
@@ -234,5 +279,7 @@ def _units(outcome: Outcome) -> tuple[int, ...]:
             return len(outcome.values), int(outcome.units.max()) + 1
         case Linear():
             return outcome.sums.shape
+        case MeanAveragePrecision():
+            return outcome.scores.shape
         case Computed():
             return (len(outcome.columns[0]),)
