@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from vlp.data.index import sidecar_path
 
 # options that say where the data lie and how they are read, and not what is computed
 _PLACES = ("data", "split", "workers", "ood", "shifted")
+_ROOT = Path(__file__).parents[1]
+_COMPUTES = ("vlp/metrics", "eval/tasks", "eval/datasets")
 _FILES = ("classnames", "templates", "prompts", "positives")  # options that name a file
 
 
@@ -48,10 +51,20 @@ def key_of(
             language_file(dataset, spec.language, name) for name in ("classnames", "templates")
         ]
         options["language"] = [spec.language, *(file and _content(str(file)) for file in files)]
-    code = [SCHEMA, version("vlp"), main]
+    code = [SCHEMA, version("vlp"), _sources(), main]
     sets = {name: _state(other) for name, other in {**more, "": dataset}.items()}
     what = [code, encoder.fingerprint, encoder.protocol, sets, options]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _sources() -> str:
+    """sha256 of the code that computes a result: a mended metric is computed again."""
+    digest = hashlib.sha256()
+    for folder in _COMPUTES:
+        for file in sorted((_ROOT / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _content(path: str | None) -> str | None:
@@ -74,6 +87,7 @@ def _state(dataset: EvalDataset) -> list[Any]:
         *(dataset.name, dataset.split, dataset.fingerprint, how),
         *(dataset.templates, dataset.numbers, dataset.caption_ids),
         [_changed(file) for file in pictures],
+        [place and place.box for place in dataset.places],
         [(path.parent.name, path.name, _changed(path)) for path in sidecars],
     ]
 

@@ -104,6 +104,13 @@ def _hold_out(
     """Positions to fit on, and positions to choose on."""
     if spec.shots is not None:
         held = min(spec.shots, _MOST_SHOTS)
+        smallest = np.bincount(labels, minlength=classes)
+        if smallest.min() < spec.shots + held:
+            raise ValueError(
+                f"class {smallest.argmin()} has {smallest.min()} training samples, but "
+                f"{spec.shots} shots and {held} more to choose settings on are needed; give fewer "
+                "--shots, or name a --val_split"
+            )
         drawn = few_shot(labels, spec.shots + held, classes=classes, seed=spec.seed)
         rows = drawn.reshape(classes, -1)
         return rows[:, : spec.shots].ravel(), rows[:, spec.shots :].ravel()

@@ -33,11 +33,14 @@ class ZeroShot:
 
     @property
     def counts(self) -> dict[str, int | None]:
-        return {
+        counts: dict[str, int | None] = {
             "texts": len(set(self.texts)),
             "classes": len(self.classnames),
             "truncated_texts": self.truncated,
         }
+        # of classes with one name all pictures tie, and a tie is an error
+        twice = len(self.classnames) - len(set(self.classnames))
+        return counts | ({"duplicate_classnames": twice} if twice else {})
 
 
 def build_zero_shot(given: TaskInput) -> ZeroShot:

@@ -12,7 +12,6 @@ from eval import results
 from eval.records import curve_protocol, run_of, samples_seen
 from eval.stored_results import Result, by_checkpoint, read_results
 from vlp.checkpoint import read_card
-from vlp.metrics import chance
 from vlp.published import CARD_FILE
 
 STEPS_FILE = "metrics.jsonl"
@@ -84,14 +83,9 @@ class Benchmark:
 
 
 def chance_of(record: dict[str, Any]) -> dict[str, float]:
-    """What guessing would score; a record of before the field was there tells it by its counts."""
-    n = record["n"]
-    if "chance" in record:
-        found: dict[str, float] = record["chance"]
-        return found
-    if n.get("classes"):
-        return chance.classification(n["classes"])
-    return chance.retrieval(n["images"], n["texts"])
+    """What guessing would score."""
+    found: dict[str, float] = record.get("chance", {})
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

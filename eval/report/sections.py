@@ -76,13 +76,13 @@ def cards(benchmarks: list[Benchmark]) -> list[dict[str, Any]]:
 def _examples(saved: dict[str, Array]) -> tuple[dict[str, Any], str | None]:
     """What the predictions of a task show, and why pictures are missing, if they are."""
     picture, problem = thumbnails(saved)
-    if "confusion" in saved:
-        names = [str(name) for name in saved["classnames"]]
-        return {
-            "classified": examples.classified(saved, picture),
-            "confusion": figures.confusion(saved["confusion"], names),
-            "confused": examples.confused_pairs(saved["confusion"], names),
-        }, problem
+    if "predicted" in saved:
+        found: dict[str, Any] = {"classified": examples.classified(saved, picture)}
+        if "confusion" in saved:  # it is not kept of very many classes
+            names = [str(name) for name in saved["classnames"]]
+            found["confusion"] = figures.confusion(saved["confusion"], names)
+            found["confused"] = examples.confused_pairs(saved["confusion"], names)
+        return found, problem
     if "written" in saved:
         return {"written": examples.written(saved, picture)}, problem
     if "right_score" in saved:

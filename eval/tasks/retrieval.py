@@ -63,7 +63,7 @@ def run(given: TaskInput) -> TaskResult:
             **found.protocol,
         },
         predictions=predictions_of(given.dataset, (texts, owner), t2i, i2t),
-        chance=chance.retrieval(len(captions), len(texts)),
+        chance=chance.retrieval(np.bincount(owner)),
     )
     result = _with_positives(result, given, text, owner)
     seconds = {"text": encoded - started, "metric": time.perf_counter() - encoded}
@@ -107,17 +107,8 @@ def _of_positives(
         found |= {name: clustered(value, picture, len(image)) for name, value in values.items()}
         guessed |= chance.r_precision(prefix, ranks.counts, len(gallery))
         for k in metric.RECALLS:
-            guessed[f"{prefix}_positives_recall@{k}"] = _any_of(ranks.counts, len(gallery), k)
+            guessed[f"{prefix}_positives_recall@{k}"] = chance.any_of(ranks.counts, len(gallery), k)
     return found, guessed
-
-
-def _any_of(right: Array, gallery: int, k: int) -> float:
-    """How often k random places of a gallery of G hold one of R right ones or more, the mean over
-    queries [Q]: 1 - C(G - R, k) / C(G, k).
-    """
-    drawn = np.arange(min(k, gallery))
-    misses = np.clip(gallery - right[:, None] - drawn, 0, None) / (gallery - drawn)  # [Q, k]
-    return float(1.0 - misses.prod(1).mean())
 
 
 def outcomes_of(t2i: metric.Ranks, i2t: metric.Ranks, owner: Array) -> dict[str, Outcome]:
@@ -139,9 +130,9 @@ def outcomes_of(t2i: metric.Ranks, i2t: metric.Ranks, owner: Array) -> dict[str,
     }
 
 
-def _per_query(prefix: str, ranks: metric.Ranks) -> dict[str, Floats]:
+def _per_query(prefix: str, ranks: metric.Ranks) -> dict[str, Array]:
     """The quantities whose means over queries are metrics, [Q] each."""
-    values = {f"{prefix}_recall@{k}": ranks.hit(k).astype(np.float64) for k in metric.RECALLS}
+    values: dict[str, Array] = {f"{prefix}_recall@{k}": ranks.hit(k) for k in metric.RECALLS}
     values[f"{prefix}_mean_rank"] = ranks.rank.astype(np.float64)
     values[f"{prefix}_mrr"] = 1.0 / ranks.rank
     return values

@@ -18,6 +18,7 @@ from vlp.metrics import chance
 from vlp.metrics.classification import Classification, classify_features
 from vlp.metrics.outcomes import ClassMean, Computed, Outcome, mean_of
 
+_CONFUSED = 1000  # classes, of which all pairs are kept: 8 MB
 NAME = "zeroshot_classification"
 OPTIONS = frozenset({"classnames", "templates", "prompts", "language"})
 
@@ -86,7 +87,7 @@ def predictions_of(
         "top": outcome.top,
         "score": outcome.top_score,
         "classnames": np.array(classnames),
-        "confusion": outcome.confusion,
+        **({"confusion": outcome.confusion} if len(classnames) <= _CONFUSED else {}),
     }
 
 

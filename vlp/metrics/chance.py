@@ -17,21 +17,34 @@ def classification(classes: int) -> dict[str, float]:
     return values | {"acc5": 5 / classes} if classes > 5 else values
 
 
-def retrieval(images: int, texts: int) -> dict[str, float]:
-    """Expected values of a uniformly random ranking, with texts / images captions a picture.
+def retrieval(captions: NDArray[np.int64]) -> dict[str, float]:
+    """Expected values of a uniformly random ranking.
 
-    R@k image to text = 1 - C(M - m, k) / C(M, k) for m of M captions being right.
+    Args:
+        captions: [N], how many each picture has.
     """
     values: dict[str, float] = {}
-    own = texts / images
     for k in RECALLS:
-        values[f"image_retrieval_recall@{k}"] = min(1.0, k / images)
-        misses = ((texts - own - j) / (texts - j) for j in range(min(k, texts)))
-        values[f"text_retrieval_recall@{k}"] = 1.0 - math.prod(max(0.0, share) for share in misses)
+        values[f"image_retrieval_recall@{k}"] = min(1.0, k / len(captions))
+        values[f"text_retrieval_recall@{k}"] = any_of(captions, int(captions.sum()), k)
     values["rsum"] = sum(values.values())
     ways = ("image_retrieval", "text_retrieval")
     values["mean_recall@1"] = sum(values[f"{way}_recall@1"] for way in ways) / 2
     return values
+
+
+def any_of(right: NDArray[np.int64], gallery: int, k: int) -> float:
+    """How often k random places of a gallery of G hold one of R right ones or more, the mean over
+    queries: 1 - C(G - R, k) / C(G, k).
+
+    Args:
+        right: [Q], how many are right.
+        gallery: G.
+        k: places.
+    """
+    drawn = np.arange(min(k, gallery))
+    misses = np.clip(gallery - right[:, None] - drawn, 0, None) / (gallery - drawn)  # [Q, k]
+    return float(1.0 - misses.prod(1).mean())
 
 
 def counting(labels: NDArray[np.int64], classes: int) -> dict[str, float]:
