@@ -84,7 +84,12 @@ class Sides:
 
     def _run(self, command: list[str], what: str, given: object) -> Found:
         threads = str(self.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "OMP_WAIT_POLICY": "PASSIVE",  # turning in circles would slow a machine others share
+            "CUDA_VISIBLE_DEVICES": "",
+        }
         done = subprocess.run(
             [*command, what, json.dumps(given)],
             cwd=ROOT,
@@ -183,6 +188,7 @@ def main(
     images: int = 5000,
     turns: int = 3,
     arch: str = "ViT-S-32-alt",
+    threads: int = os.cpu_count() or 1,
     workers: int = 1,
     data: str | None = None,
     checkpoint: str | None = None,
@@ -194,13 +200,16 @@ def main(
         images: of the runs; 0 leaves them out.
         turns: of each side.
         arch: open_clip's name of the model of the runs.
+        threads: of each process.
         workers: loader processes on both sides, at most 4.
         data: data set with captions, in a layout that the evaluation reads.
         checkpoint: run, checkpoint or model folder of the runs, instead of random weights.
     """
-    if turns < 1 or 0 < classes < turns or not 0 <= workers <= made.SHARDS:
-        raise ValueError(f"turns {turns}, classes {classes}, workers {workers}: see --help")
-    threads, rows, apart = os.cpu_count() or 1, [], 0.0
+    if turns < 1 or threads < 1 or 0 < classes < turns:
+        raise ValueError(f"turns {turns}, threads {threads}, classes {classes}: see --help")
+    if not 0 <= workers <= made.SHARDS:
+        raise ValueError(f"workers {workers}: 0 to {made.SHARDS}, as there are so many shards")
+    rows, apart = [], 0.0
     python = peer_python()
     print(f"{threads} threads, {workers} loader workers, CLIP_benchmark {VERSION}")
     print(f"{'seconds':<21} {'ours':>10} {'CLIP_benchmark':>15} {'ratio':>7}")
