@@ -51,6 +51,39 @@ AIMS = {"classifier": 8.0, "whole run": 2.0, "next prompts": 50.0}
 Found = dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Measure and print.
+
+    Args:
+        classes: of the classifier, at least one a turn; 0 leaves it out.
+        images: of the runs; 0 leaves them out.
+        turns: of each side.
+        arch: open_clip's name of the model of the runs, a ViT.
+        threads: of each process.
+        workers: loader processes on both sides, at most one a shard.
+        data: data set with captions, in a layout that the evaluation reads.
+        checkpoint: run, checkpoint or model folder of the runs, instead of random weights.
+    """
+
+    classes: int = 1000
+    images: int = 5000
+    turns: int = 3
+    arch: str = "ViT-S-32-alt"
+    threads: int = os.cpu_count() or 1
+    workers: int = 1
+    data: str | None = None
+    checkpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.turns < 1 or self.threads < 1 or self.images < 0:
+            raise ValueError(f"turns, threads: at least 1, images: at least 0; got {self}")
+        if self.classes and self.classes < self.turns:
+            raise ValueError(f"classes: 0, or one of {self.turns} turns each; got {self.classes}")
+        if not 0 <= self.workers <= made.SHARDS:
+            raise ValueError(f"workers: 0 to {made.SHARDS}, one a shard; got {self.workers}")
+
+
 @dataclass(kw_only=True)
 class Sides:
     """Runs the workers of both."""
@@ -183,63 +216,40 @@ def compare(found: list[tuple[str, Found, Found]]) -> float:
     return apart
 
 
-def main(
-    classes: int = 1000,
-    images: int = 5000,
-    turns: int = 3,
-    arch: str = "ViT-S-32-alt",
-    threads: int = os.cpu_count() or 1,
-    workers: int = 1,
-    data: str | None = None,
-    checkpoint: str | None = None,
-) -> int:
-    """Measure and print.
-
-    Args:
-        classes: of the classifier, at least one a turn; 0 leaves it out.
-        images: of the runs; 0 leaves them out.
-        turns: of each side.
-        arch: open_clip's name of the model of the runs.
-        threads: of each process.
-        workers: loader processes on both sides, at most 4.
-        data: data set with captions, in a layout that the evaluation reads.
-        checkpoint: run, checkpoint or model folder of the runs, instead of random weights.
-    """
-    if turns < 1 or threads < 1 or 0 < classes < turns:
-        raise ValueError(f"turns {turns}, threads {threads}, classes {classes}: see --help")
-    if not 0 <= workers <= made.SHARDS:
-        raise ValueError(f"workers {workers}: 0 to {made.SHARDS}, as there are so many shards")
+def main(given: Settings) -> int:
+    """Measure and print; the exit status."""
     rows, apart = [], 0.0
     python = peer_python()
-    print(f"{threads} threads, {workers} loader workers, CLIP_benchmark {VERSION}")
+    print(f"{given.threads} threads, {given.workers} loader workers, CLIP_benchmark {VERSION}")
     print(f"{'seconds':<21} {'ours':>10} {'CLIP_benchmark':>15} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
         def sides(weights: Path) -> Sides:
-            return Sides(weights=weights, workers=workers, threads=threads, python=python)
+            how = {"workers": given.workers, "threads": given.threads}
+            return Sides(weights=weights, python=python, **how)
 
-        if classes:
+        if given.classes:
             weights = made.write_weights(folder / TEXT_ARCH, TEXT_ARCH)
-            times, apart = time_classifier(sides(weights), classes, turns)
+            times, apart = time_classifier(sides(weights), given.classes, given.turns)
             rows.append(times.row("classifier", summed=True))
             print(f"largest difference of the class vectors: {apart:.1e}")
-        if images:
-            written = made.write_data(folder / "data", images, data)
-            if checkpoint is None:
-                weights = made.write_weights(folder / "model", arch)
+        if given.images:
+            data = made.write_data(folder / "data", given.images, given.data)
+            if given.checkpoint is None:
+                weights = made.write_weights(folder / "model", given.arch)
             else:
-                weights = find_published(Path(checkpoint)).resolve()
-            found, metrics = time_runs(sides(weights), written, folder, turns)
+                weights = find_published(Path(given.checkpoint)).resolve()
+            found, metrics = time_runs(sides(weights), data, folder, given.turns)
             rows += [times.row(name) for name, times in found.items()]
             apart = max(apart, compare(metrics))
     columns = f"{'ours':>10} {'CLIP_benchmark':>15} {'ratio':>7} {'(range)':>17} {'aim':>4}"
     print(f"\n{'seconds':<14} {columns}", *rows, sep="\n")
-    print(f"classifier: {classes} classes x {len(made.FIRST)} templates, {TEXT_ARCH}")
-    print(f"the others: {images} pictures, {checkpoint or arch}")
+    print(f"classifier: {given.classes} classes x {len(made.FIRST)} templates, {TEXT_ARCH}")
+    print(f"the others: {given.images} pictures, {given.checkpoint or given.arch}")
     print(f"largest difference of a number: {apart:.1e}, allowed {TOLERANCE:.0e}")
     return int(apart > TOLERANCE)
 
 
 if __name__ == "__main__":
-    sys.exit(auto_cli(main))
+    sys.exit(main(auto_cli(Settings)))

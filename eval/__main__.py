@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import MappingProxyType
+from typing import NoReturn
 
 import docstring_parser
 import torch
@@ -21,16 +23,16 @@ from eval.export_wds import export_wds
 from eval.listing import list_tasks
 from eval.report.report import report
 from eval.run import check_tasks
-from eval.runner import FAILURES, Job, Report, Settings, open_job, run_checkpoint
+from eval.runner import FAILURES, Job, Report, Settings, open_job, reason, run_checkpoint
 from eval.spec import EvalSpec
 from eval.suites import SUITES, plan
 from eval.tasks import TASKS
 
-FAILED, MISUSED = 1, 2  # exit statuses
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit statuses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0; 1 when a part of a suite failed; 2 for a mistake of the user."""
+    """Returns the exit status: 0; 1 when a part failed; 2 for a mistake of the user; 130 for ^C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -41,15 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(given.run)
         return COMMANDS[given.command](**given[given.command].as_dict())
     except FAILURES as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason(error)}", file=sys.stderr)
         return MISUSED
+    except KeyboardInterrupt:
+        print("interrupted: what is finished is kept", file=sys.stderr)
+        return INTERRUPTED
 
 
 def run(given: Namespace) -> int:
     """Evaluate checkpoints; the exit status."""
     jobs, problems = _jobs(given)
     device = _join_group(_checked_device(given.device))
-    output = Path(given.output)
+    output = _writable(Path(given.output).expanduser())
     cache = None if given.cache == "none" else Path(given.cache or output / "cache")
     settings = Settings(
         output=output,
@@ -73,14 +78,18 @@ def run(given: Namespace) -> int:
         except FAILURES as error:
             if len(given.checkpoint) == 1:
                 raise
-            reports.append(Report(problems=[f"{source}: {error}"]))
+            reports.append(Report(problems=[f"{source}: {reason(error)}"]))
     problems += [problem for report in reports for problem in report.problems]
     done = sum(len(report.records) for report in reports)
     before = sum(report.finished_before for report in reports)
-    say(f"\n{done} results ({before} of them finished before): {output / 'results.jsonl'}")
+    say(f"\n{_counted(done, before)}: {output / 'results.jsonl'}" if done else "\nno result")
     for problem in problems if first else ():
         print(f"not evaluated: {problem}", file=sys.stderr)
     return FAILED if problems else 0
+
+
+def _counted(done: int, before: int) -> str:
+    return f"{done} result{'s' * (done > 1)} ({before} of them finished before)"
 
 
 COMMANDS: MappingProxyType[str, Callable[..., int]] = MappingProxyType(
@@ -119,7 +128,7 @@ def _jobs(given: Namespace) -> tuple[list[Job], list[str]]:
         try:
             open_job(job)
         except FAILURES as error:
-            problems.append(f"{job.title}: {error}")
+            problems.append(f"{job.title}: {reason(error)}")
         else:
             jobs.append(job)
     if not jobs:
@@ -128,14 +137,24 @@ def _jobs(given: Namespace) -> tuple[list[Job], list[str]]:
     return jobs, problems
 
 
+class _Parser(ArgumentParser):
+    """Says in one line what is wrong with a command."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        own = getattr(ex, "subcommand_parser", None) or self
+        program = own.prog.replace(" [options]", "")
+        self.exit(MISUSED, f"error: {' '.join(message.split())}; see {program} --help\n")
+
+
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python -m eval", description="Benchmark checkpoints.")
+    parser = _Parser(prog="python -m eval", description="Benchmark checkpoints.")
     commands = parser.add_subcommands(dest="command")
     commands.add_subcommand("run", _run_parser(), help="evaluate checkpoints")
     for name, function in COMMANDS.items():
-        own = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+        about = (function.__doc__ or "").partition("\n")[0]
+        own = _Parser(description=about)
         _add_arguments(own, function)
-        commands.add_subcommand(name, own)
+        commands.add_subcommand(name, own, help=about[:1].lower() + about[1:].rstrip("."))
     return parser
 
 
@@ -152,7 +171,7 @@ def _add_arguments(parser: ArgumentParser, function: Callable[..., int]) -> None
 
 
 def _run_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Evaluate checkpoints and add to OUTPUT/results.jsonl.")
+    parser = _Parser(description="Evaluate checkpoints and add to OUTPUT/results.jsonl.")
     parser.add_argument(
         "checkpoint",
         nargs="+",
@@ -179,6 +198,21 @@ _HELP = MappingProxyType(
         "shifted": "further data sets with the same classes",
     }
 )
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made; what cannot be written must be known before hours of encoding.
+
+    Raises:
+        ValueError: it is a file, or its disk or owner does not let it be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"output {folder} cannot be written: {error.strerror}") from None
+    return folder
 
 
 def _checked_device(name: str | None) -> str:

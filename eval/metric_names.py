@@ -58,7 +58,7 @@ _FORMATS = {
     **dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"), ".3f"),
     **dict.fromkeys(("centroid_distance", "_cosine", "uniformity", "alignment", "rmg"), ".3f"),
     **dict.fromkeys(("margin", "d_prime", "_skew", "kendall_tau", "clip_score"), ".3f"),
-    **dict.fromkeys(("nll", "brier", "temperature"), ".3f"),
+    **dict.fromkeys(("nll", "brier", "temperature", "logit_scale"), ".3f"),
 }
 # by the beginning or the end of the name: of these less is better ...
 _LESS_FIRST = ("gap_", "fpr95_")
@@ -90,6 +90,7 @@ _NEITHER_LAST = (
     "_cosine",
     "mean_confidence",
     "temperature",
+    "logit_scale",
 )
 _LABELS = {
     "image_retrieval_": "text → image ",
@@ -103,6 +104,9 @@ _LABELS = {
     "auroc": "AUROC",
     "fpr95": "FPR95",
     "kendall_tau": "Kendall's tau",
+    "_twonn": " intrinsic dimension (TwoNN)",
+    "_mle": " intrinsic dimension (MLE)",
+    "_k95": " components for 95 % of the variance",
     "_": " ",
 }
 _WHOLE_LABELS = {
@@ -134,6 +138,11 @@ def interval_text(record: Mapping[str, Any], name: str) -> str:
     """The 95 % interval of a metric."""
     bounds = record.get("ci95", {}).get(name)
     return " to ".join(formatted(name, bound) for bound in bounds) if bounds else NONE
+
+
+def share(value: float) -> str:
+    """A share in percent; what rounds to zero has no sign."""
+    return f"{round(value, 3) + 0.0:.1%}"
 
 
 def difference(name: str, value: float) -> str:
@@ -187,10 +196,15 @@ def headline(metrics: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {formatted(name, v)}" for name, v in found if v is not None)
 
 
-def summary(record: Mapping[str, Any]) -> str:
-    """A few lines for the terminal: the main metric, the other headlines, the counts."""
+def summary(record: Mapping[str, Any], note: str = "") -> str:
+    """A few lines for the terminal: the main metric, the other headlines, the counts.
+
+    Args:
+        record: a result.
+        note: what else to say of it, in the first line.
+    """
     metrics = {name: v for name, v in record["metrics"].items() if v is not None}
-    lines = [f"{title_of(record)}  ({checkpoint_name(record)})"]
+    lines = [f"{title_of(record)}  ({checkpoint_name(record)}){note and f', {note}'}"]
     families = (name for name in metrics if name.startswith(_FAMILIES))
     names = [name for name in (main_metric(record), *HEADLINES, *families) if name in metrics]
     names = list(dict.fromkeys(names))
@@ -203,7 +217,8 @@ def summary(record: Mapping[str, Any]) -> str:
         lines.append(f"  {name:28} {formatted(name, metrics[name]):>7}{spread}{guess}")
     if len(metrics) > len(names[:_LINES]):
         lines.append(f"  and {len(metrics) - len(names[:_LINES])} more metrics")
-    counts = ", ".join(f"{k} {v}" for k, v in record["n"].items() if v is not None)
+    known = {name.replace("_", " "): n for name, n in record["n"].items() if n is not None}
+    counts = ", ".join(f"{name} {n:,}" for name, n in known.items())
     return "\n".join([*lines, f"  n: {counts}"])
 
 

@@ -54,7 +54,14 @@ class Report:
     problems: list[str] = field(default_factory=list)  # in the order in which they came up
 
     def add(self, where: str, error: Exception) -> None:
-        self.problems.append(f"{where}: {error}")
+        self.problems.append(f"{where}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, for people: of the operating system's errors without the number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def open_job(job: Job) -> list[Prepared]:
@@ -109,8 +116,7 @@ def run_checkpoint(
                 report.add(f"{where}, {name}", ValueError(why))
             report.finished_before += record["key"] in finished
             report.records.append(record)
-            before = ", finished before" if record["key"] in finished else ""
-            say(summary(record) + before)
+            say(summary(record, "finished before" if record["key"] in finished else ""))
     return report
 
 

@@ -169,7 +169,7 @@ def _check_captions(dataset: EvalDataset, found: Findings) -> None:
         affected = len(set().union(*(pictures[text] for text in shared)))
         found.notes.append(
             f"{len(shared):,} captions stand under several pictures ({affected:,} pictures), where "
-            f"retrieval cannot but tie: {some(map(repr, shared), 2)}"
+            f"retrieval can only tie: {some(map(repr, shared), 2)}"
         )
 
 

@@ -27,7 +27,7 @@ def compare(a: str, b: str, **options: Any) -> int:  # noqa: ANN401 (the fields 
     """
     wanted = Wanted(**options)
     sides = find_side(a), find_side(b)
-    for problem in (*sides[0].problems, *sides[1].problems):
+    for problem in dict.fromkeys([*sides[0].problems, *sides[1].problems]):
         print(problem, file=sys.stderr)
     found = compare_sides(*sides, wanted)
     print(terminal(found))

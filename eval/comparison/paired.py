@@ -15,12 +15,10 @@ from eval.comparison.sides import Side
 from eval.interface import Array
 from eval.metric_names import above_chance, main_metric
 from eval.records import compared_digest, compared_protocol, title_of
+from eval.report.protocols import short, told_apart
 from eval.report.run_folder import chance_of
 from eval.stored_results import Result
 from vlp.metrics.outcomes import Difference, Outcome, compare
-
-_LONG = 40  # characters of a value in a message
-_DIGEST = 64  # of a sha256
 
 
 def compare_sides(a: Side, b: Side, wanted: Wanted) -> Comparison:
@@ -32,9 +30,11 @@ def compare_sides(a: Side, b: Side, wanted: Wanted) -> Comparison:
     ours, theirs = _by_title(a, wanted), _by_title(b, wanted)
     common = [title for title in ours if title in theirs]
     if not common:
+        everything = {title: None for side in (a, b) for title in _by_title(side, Wanted())}
+        there = f"; there are {', '.join(everything)}" if not ours and not theirs else ""
         raise ValueError(
             f"A and B were evaluated on nothing in common: A on {_listed(ours)}; B on "
-            f"{_listed(theirs)}"
+            f"{_listed(theirs)}{there}"
         )
     pairs: list[Pair] = []
     refused: list[Refused] = []
@@ -78,21 +78,18 @@ def _matched(ours: list[Result], theirs: list[Result]) -> list[tuple[str, Result
         {compared_digest(result.record): result for result in group} for group in (ours, theirs)
     )
     common = [digest for digest in first if digest in second]
-    protocols = [compared_protocol(first[digest].record) for digest in common]
-    names = sorted({name for protocol in protocols for name in protocol})
-    differing = [name for name in names if len({repr(p.get(name)) for p in protocols}) > 1]
-    found = []
-    for digest, protocol in zip(common, protocols, strict=True):
-        what = ", ".join(f"{name} {_short(protocol.get(name))}" for name in differing)
-        found.append((f" ({what})" if what else "", first[digest], second[digest]))
-    return found
+    apart = told_apart([compared_protocol(first[digest].record) for digest in common])
+    return [
+        (f" ({what})" if what else "", first[digest], second[digest])
+        for digest, what in zip(common, apart, strict=True)
+    ]
 
 
 def _why(a: Result, b: Result) -> str:
     """What differs between two protocols."""
     one, other = compared_protocol(a.record), compared_protocol(b.record)
     differing = sorted(n for n in one.keys() | other.keys() if one.get(n) != other.get(n))
-    values = (f"{n} is {_short(one.get(n))} of A, {_short(other.get(n))} of B" for n in differing)
+    values = (f"{n} is {short(one.get(n))} of A, {short(other.get(n))} of B" for n in differing)
     return f"other protocols: {'; '.join(values)}"
 
 
@@ -168,10 +165,3 @@ def _check_samples(a: Array, b: Array) -> None:
 
 def _listed(found: dict[str, list[Result]]) -> str:
     return ", ".join(found) or "nothing that is asked for"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    if isinstance(value, str) and len(value) == _DIGEST:
-        return value[:12]
-    return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"

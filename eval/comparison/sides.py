@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval import results
-from eval.records import checkpoint_id, checkpoint_name, names_of
+from eval.records import checkpoint_id, checkpoint_name, names_of, run_of
 from eval.stored_results import Result, by_checkpoint, read_results
 
 _SHORTEST = 6  # characters of a fingerprint
@@ -83,7 +83,7 @@ def _choices(groups: list[list[Result]]) -> Iterator[str]:
         path = record["checkpoint"].get("path")
         short = [name for name in names_of(record) if name.startswith("step-")]
         fingerprint = checkpoint_id(record)[:12]
-        own = [*short, path, fingerprint]
+        own = [run_of(record), *short, path, fingerprint]
         yield next(
             name
             for name in own

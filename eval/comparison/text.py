@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from eval.comparison.comparison import Comparison, Pair, Row
-from eval.metric_names import difference, direction, formatted
+from eval.metric_names import difference, direction, formatted, share
 from eval.records import checkpoint_id
 from eval.report.text_tables import aligned, markdown
 
@@ -74,7 +74,7 @@ def notes(found: Comparison) -> list[str]:
     )
     if _adjusted(found):
         lines.append(f"{_HOLM}: adjusted for all tests of this table")
-    lines.append("* Above chance: (value - chance) / (1 - chance)")
+    lines.append("* Above chance: (value - chance) / (1 - chance), 0 % for guessing")
     for name, titles in found.alone.items():
         if titles:
             lines.append(f"{name} alone was evaluated on: {', '.join(titles)}")
@@ -113,7 +113,7 @@ def _cells(row: Row) -> list[str]:
         p_value(row.adjusted),
         "–" if found.test == "none" else found.test,
         "–" if row.discordant is None else f"{row.discordant:,}",
-        *("–" if value is None else f"{value:.1%}" for value in row.above_chance),
+        *("–" if value is None else share(value) for value in row.above_chance),
     ]
 
 

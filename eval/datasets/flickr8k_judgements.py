@@ -53,7 +53,7 @@ def read(path: Path, split: str | None) -> EvalDataset:
         name="flickr8k_judgements",
         path=path,
         split=split,
-        layout="judgements",
+        layout="flickr8k_judgements",
         keys=pictures,
         places=[_place(folder / name) for name in pictures],
         judgements=Judgements(

@@ -70,7 +70,8 @@ def open_dataset(path: str | Path, split: str | None = None) -> EvalDataset:
     else:
         dataset = _open_folder(path, split)
     if len(dataset) == 0:
-        raise ValueError(f"data {path}, split {dataset.split!r}: no sample in it")
+        where = f"data {path}" if dataset.split is None else f"data {path}, split {dataset.split!r}"
+        raise ValueError(f"{where}: no sample in it")
     return dataset
 
 
@@ -112,7 +113,8 @@ def _read(root: Path, folder: Path, split: str | None) -> EvalDataset:
         return shards.read(root, folder, split)
     if class_folders.recognise(folder):
         return class_folders.read(root, folder, split)
-    raise ValueError(f"data {root}, split {split!r}: {_seen(folder)}; expected {EXPECTED}")
+    where = f"data {root}" if split is None else f"data {root}, split {split!r}"
+    raise ValueError(f"{where}: {_seen(folder)}; expected {EXPECTED}")
 
 
 def _is_split(folder: Path) -> bool:

@@ -47,7 +47,7 @@ def read(path: Path, split: str | None) -> EvalDataset:
         ValueError: several tables, an unknown split, or a row that is not as said above.
     """
     table = path if path.is_file() else _only_table(path)
-    rows, split = _of_split(table, list(read_rows(table)), split)
+    rows, split = _of_split(table, _rows(table), split)
     pictures, items = Pictures(table.parent), Items()
     found: dict[int, _Picture] = {}
     for row in rows:
@@ -63,6 +63,16 @@ def read(path: Path, split: str | None) -> EvalDataset:
                 raise ValueError(f"{row.place}: {error}") from None
     pictures.check()
     return _assemble(table, split, (pictures, items), list(found.values()))
+
+
+def _rows(table: Path) -> list[Row]:
+    rows = list(read_rows(table))
+    if not rows:
+        raise ValueError(f"{table}: no row in it")
+    columns = dict.fromkeys(name for row in rows for name in row.values)
+    if "image" not in columns:
+        raise ValueError(f"{table}: no column 'image'; its columns are {', '.join(columns)}")
+    return rows
 
 
 @dataclass

@@ -42,8 +42,14 @@ def comparisons(run: RunFolder, absent: list[str]) -> list[dict[str, Any]]:
         try:
             compared = compare_sides(a, b, _WANTED)
         except ValueError as error:
-            absent.append(f"{one} and {other}: {error}")
+            absent += [f"{one} and {other}: {line.strip()}" for line in _lines(error)]
             continue
         absent += [f"{one} and {other}, {r.title}: {r.reason}" for r in compared.refused]
         found.append(as_template(compared, absent))
     return found
+
+
+def _lines(error: ValueError) -> list[str]:
+    """Of a message with a list the entries, else the message."""
+    first, *entries = str(error).splitlines()
+    return entries or [first]

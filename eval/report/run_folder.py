@@ -3,19 +3,21 @@
 import json
 import operator
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eval import results
-from eval.records import curve_protocol, run_of, samples_seen
+from eval.records import compared_protocol, curve_protocol, run_of, samples_seen
+from eval.report.protocols import told_apart
 from eval.stored_results import Result, by_checkpoint, read_results
 from vlp.checkpoint import read_card
 from vlp.published import CARD_FILE
 
 STEPS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
+_OF_RUN = ("checkpoints", "eval")  # folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ class Benchmark:
     task: str
     results: list[Result]
     in_training: bool
+    apart: str = ""  # what tells its protocol from the others
 
     @property
     def name(self) -> str:
@@ -49,7 +52,8 @@ class Benchmark:
 
     @property
     def _protocol(self) -> str:
-        return "" if self.number == 1 else f", protocol {self.number}"
+        own = self.apart or ("" if self.number == 1 else f"protocol {self.number}")
+        return f", {own}" if own else ""
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -109,34 +113,37 @@ def read_run(folder: Path) -> RunFolder:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; expected a run or a folder of results")
+    missing: list[str] = []  # of what a run has, and a folder of results has not
     absent: list[str] = []
-    steps = _read_steps(folder / STEPS_FILE, absent)
+    steps = _read_steps(folder / STEPS_FILE, missing, absent)
     found = read_results(folder, absent)
     benchmarks = _group(found)
     if not benchmarks:
-        absent.append(f"eval/*/{results.JSONL}: benchmark results")
+        missing.append(f"eval/*/{results.JSONL}: benchmark results")
     config = None
     if (folder / CONFIG_FILE).is_file():
         config = (folder / CONFIG_FILE).read_text(encoding="utf-8", errors="replace")
     else:
-        absent.append(f"{CONFIG_FILE}: the recipe of the run")
+        missing.append(f"{CONFIG_FILE}: the recipe of the run")
     if not steps and not benchmarks and config is None:
         raise FileNotFoundError(
             f"{folder} holds none of {STEPS_FILE}, {CONFIG_FILE}, eval/*/{results.JSONL} and "
             f"{results.JSONL}: nothing to report"
         )
+    versions = _read_versions(folder, missing, absent)
+    is_run = bool(steps or config or versions or any((folder / name).is_dir() for name in _OF_RUN))
     return RunFolder(
         folder=folder,
         steps=steps,
         results=found,
         benchmarks=benchmarks,
         config=config,
-        versions=_read_versions(folder, absent),
-        absent=absent,
+        versions=versions,
+        absent=[*(missing if is_run else []), *absent],
     )
 
 
-def _read_versions(folder: Path, absent: list[str]) -> dict[str, str]:
+def _read_versions(folder: Path, missing: list[str], absent: list[str]) -> dict[str, str]:
     cards = sorted(folder.glob(f"checkpoints/*/model/{CARD_FILE}"))
     try:
         card = read_card(cards[-1].parent) if cards else None
@@ -144,13 +151,13 @@ def _read_versions(folder: Path, absent: list[str]) -> dict[str, str]:
         absent.append(f"versions of the training: {error}")
         return {}
     if card is None:
-        absent.append(f"checkpoints/*/model/{CARD_FILE}: versions of the training")
+        missing.append(f"checkpoints/*/model/{CARD_FILE}: versions of the training")
     return card.versions if card else {}
 
 
-def _read_steps(path: Path, absent: list[str]) -> list[dict[str, Any]]:
+def _read_steps(path: Path, missing: list[str], absent: list[str]) -> list[dict[str, Any]]:
     if not path.is_file():
-        absent.append(f"{path.name}: the training curves")
+        missing.append(f"{path.name}: the training curves")
         return []
     by_samples: dict[int, dict[str, Any]] = {}
     unreadable = 0
@@ -175,6 +182,7 @@ def _group(found: Iterable[Result]) -> list[Benchmark]:
         key = (result.benchmark or "", *map(str, what), model, curve_protocol(record))
         groups.setdefault(key, []).append(result)
     protocols: Counter[tuple[str, ...]] = Counter()
+    apart = _told_apart(groups)
     benchmarks = []
     for key, group in groups.items():
         protocols[key[:-1]] += 1
@@ -188,6 +196,17 @@ def _group(found: Iterable[Result]) -> list[Benchmark]:
                 task=last.record["task"],
                 results=group,
                 in_training=last.benchmark is not None,
+                apart=apart[key],
             )
         )
     return benchmarks
+
+
+def _told_apart(groups: Mapping[tuple[str, ...], list[Result]]) -> dict[tuple[str, ...], str]:
+    """Of each group what tells its protocol from those of the same model on the same benchmark."""
+    found: dict[tuple[str, ...], str] = {}
+    for same in {key[:-1] for key in groups}:
+        keys = [key for key in groups if key[:-1] == same]
+        protocols = [compared_protocol(groups[key][-1].record) for key in keys]
+        found.update(zip(keys, told_apart(protocols), strict=True))
+    return found

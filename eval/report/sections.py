@@ -40,6 +40,7 @@ def section(benchmark: Benchmark, number: int, absent: list[str]) -> dict[str, A
         "title": benchmark.title,
         "rows": rows,
         "published": any(row["published"] for row in rows),
+        "trained": len(benchmark.over_training) > 1,
         "counts": {k.replace("_", " "): v for k, v in last["n"].items() if v is not None},
         "protocol": {k: v for k, v in last.get("protocol", {}).items() if v is not None},
         "checkpoint": {k: v for k, v in last.get("checkpoint", {}).items() if v is not None},

@@ -4,10 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.metric_names import NONE as _NONE
-from eval.metric_names import above_chance, difference, formatted, interval_text, main_metric, shown
+from eval.metric_names import (
+    above_chance,
+    difference,
+    formatted,
+    interval_text,
+    main_metric,
+    share,
+    shown,
+)
 from eval.records import checkpoint_name, data_of
 from eval.report.reference import Published, published
-from eval.report.run_folder import RunFolder, chance_of
+from eval.report.run_folder import Benchmark, RunFolder, chance_of
 from eval.report.text_tables import aligned, markdown
 
 
@@ -16,7 +24,7 @@ class SummaryRow:
     """One checkpoint on one benchmark, by its main metric."""
 
     model: str
-    benchmark: str  # data set, split and language
+    benchmark: str  # data set, split and language, and the protocol where there are several
     task: str
     metric: str
     value: str
@@ -45,15 +53,12 @@ HEADER = (
 
 def summary_rows(run: RunFolder) -> list[SummaryRow]:
     """A row for each checkpoint of each benchmark, the checkpoints of a benchmark together."""
-    rows = [
-        _summary_row(result.record, place)
-        for place, benchmark in enumerate(run.benchmarks)
-        for result in benchmark.checkpoints
-        if main_metric(result.record) is not None
-    ]
     groups: dict[tuple[str, str], list[SummaryRow]] = {}
-    for row in rows:
-        groups.setdefault((row.benchmark, row.task), []).append(row)
+    for place, benchmark in enumerate(run.benchmarks):
+        for record in (result.record for result in benchmark.checkpoints):
+            if main_metric(record) is not None:
+                group = groups.setdefault((data_of(record), record["task"]), [])
+                group.append(_summary_row(record, benchmark, place))
     return [row for group in groups.values() for row in group]
 
 
@@ -98,13 +103,13 @@ def summary_markdown(run: RunFolder) -> str:
 
 def summary_notes(rows: list[SummaryRow]) -> list[str]:
     """What the columns mean."""
-    notes = ["Above chance: (value - chance) / (1 - chance), 0 for guessing and 1 for no error"]
+    notes = ["Above chance: (value - chance) / (1 - chance), 0 % for guessing, 100 % for no error"]
     if any(row.published != _NONE for row in rows):
         notes.append("Deviation: from the published number, in points; ! where above 0.5")
     return notes
 
 
-def _summary_row(record: dict[str, Any], place: int) -> SummaryRow:
+def _summary_row(record: dict[str, Any], benchmark: Benchmark, place: int) -> SummaryRow:
     name = str(main_metric(record))
     value, guess = record["metrics"][name], chance_of(record).get(name)
     above = above_chance(name, value, guess)
@@ -112,13 +117,13 @@ def _summary_row(record: dict[str, Any], place: int) -> SummaryRow:
     what = name if name in known else next(iter(known), None)  # of another metric than the main one
     return SummaryRow(
         model=checkpoint_name(record),
-        benchmark=data_of(record),
+        benchmark=data_of(record) + (f" ({benchmark.apart})" if benchmark.apart else ""),
         task=record["task"],
         metric=name,
         value=formatted(name, value),
         interval=interval_text(record, name),
         chance=shown(name, guess),
-        above=_NONE if above is None else f"{above:.1%}",
+        above=_NONE if above is None else share(above),
         published=_published(known, what, name),
         deviation=_NONE if what is None else difference(what, known[what].deviation),
         agrees=what is None or known[what].agrees,

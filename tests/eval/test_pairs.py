@@ -110,6 +110,19 @@ def test_bad_rows_are_named(tmp_path, rows, message):
         open_dataset(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("picture,text\na.png,x\n", "no column 'image'; its columns are picture, text"),
+        ("image,caption\n", "no row in it"),
+    ],
+)
+def test_a_table_without_pictures_says_what_it_has(tmp_path, text, message):
+    (tmp_path / "own.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        open_dataset(tmp_path / "own.csv")
+
+
 def test_tables_that_cannot_be_used(tmp_path):
     write_lines(tmp_path / "own.jsonl", [PLAIN])
     with pytest.raises(

@@ -17,6 +17,7 @@ from eval.report import figures
 from eval.report.examples import confused_pairs
 from eval.report.report import write_report
 from eval.report.run_folder import read_run
+from eval.report.summary_table import summary_rows
 from eval.run import evaluate
 from eval.spec import EvalSpec
 from vlp.checkpoint import publish
@@ -100,8 +101,10 @@ def test_report_of_a_run(run):
 
 def test_report_of_plain_results(run, tmp_path):
     page = Page(write_report(run / "eval" / "own", tmp_path / "r.html").read_text())
+    assert "config.yaml" not in page.text  # it is no run, of which something would be missing
+    (run / "config.yaml").unlink()
+    page = Page(write_report(run).read_text())
     assert "config.yaml: the recipe of the run" in page.text
-    assert "metrics.jsonl: the training curves" in page.text
 
 
 def test_report_says_when_the_pictures_are_gone(run, own_shards):
@@ -227,10 +230,12 @@ def test_a_curve_has_one_protocol(tmp_path, encoder, own_shards):
         evaluate(model, spec, description=about, output=tmp_path, show_progress=False)
     found = {benchmark.name: benchmark for benchmark in read_run(tmp_path).benchmarks}
     assert {name: len(benchmark.records) for name, benchmark in found.items()} == {
-        "runs/a, own": 2,
-        "runs/a, own, protocol 2": 1,
-        "runs/a, own, protocol 3": 1,
+        "runs/a, own, precision 'fp32'": 2,
+        "runs/a, own, limit 5, precision 'fp32'": 1,
+        "runs/a, own, precision 'fp16'": 1,
     }
+    rows = [row.benchmark for row in summary_rows(read_run(tmp_path))]
+    assert len(set(rows)) == 3
 
 
 def test_a_seed_that_decides_the_number_parts_the_curves(tmp_path, encoder, own_shards):

@@ -7,9 +7,18 @@ import re
 import numpy as np
 import pytest
 
-from eval.metric_names import above_chance, direction, formatted, headline, main_metric, summary
+from eval.metric_names import (
+    above_chance,
+    direction,
+    formatted,
+    headline,
+    main_metric,
+    share,
+    summary,
+)
 from eval.report.examples import chosen
 from eval.report.pages import breakable
+from eval.report.protocols import told_apart
 from eval.report.report import write_report
 from eval.report.run_folder import read_run
 from eval.report.sections import cards
@@ -277,4 +286,25 @@ def test_what_is_chosen_both_ways():
     assert [(e.right, e.text, [c.picture for c in e.top]) for e in of_image] == [
         (True, "t1", ["data:p1", "data:p0"]),
         (False, "t0", ["data:p1", "data:p0"]),
+    ]
+
+
+def test_protocols_are_told_apart_by_what_people_can_read():
+    sha = [letter * 64 for letter in "abc"]
+    limits = [
+        {"limit": n, "data_sha": own, "tie": 1} for n, own in zip((1, 2, 3), sha, strict=True)
+    ]
+    assert told_apart(limits) == ["limit 1", "limit 2", "limit 3"]
+    assert told_apart([{"data_sha": sha[0]}, {"limit": 5, "data_sha": sha[1]}]) == ["", "limit 5"]
+    same = [{"limit": 1, "data_sha": own} for own in sha[:2]]
+    assert told_apart(same) == [f"data_sha {'a' * 12}", f"data_sha {'b' * 12}"]
+    assert told_apart(limits[:1]) == [""]
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert [share(value) for value in (-1e-9, -0.0004, -0.0006, 0.12345)] == [
+        "0.0%",
+        "0.0%",
+        "-0.1%",
+        "12.3%",
     ]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from eval import predictions, results, runner
-from eval.__main__ import FAILED, MISUSED, main
+from eval.__main__ import FAILED, INTERRUPTED, MISUSED, main
 from eval.datasets import open_dataset
 from eval.features import Features
 from eval.run import evaluate, evaluate_task, prepare
@@ -147,7 +147,7 @@ def test_what_is_finished_is_not_computed_again(models, own_shards, tmp_path, ca
         assert said.count(", finished before\n") == 2
         assert "2 results (2 of them finished before)" in said
     assert run(*given[:1], "--task", "geometry", *given[3:], "--recompute") == 0
-    assert "1 results (0 of them finished before)" in capsys.readouterr().out
+    assert "1 result (0 of them finished before)" in capsys.readouterr().out
     records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [record["task"] for record in records] == ["retrieval", "geometry", "geometry"]
     assert records[1]["predictions"] == records[2]["predictions"]
@@ -163,10 +163,10 @@ def test_files_that_an_option_names_may_change(models, class_folders, tmp_path, 
     for text, computed in (("a {c}\n", 1), ("a {c}\n", 0), ("the {c}\n", 1), ("a {c}\n", 0)):
         templates.write_text(text)
         assert run(*given) == 0
-        assert f"1 results ({1 - computed} of them" in capsys.readouterr().out
+        assert f"1 result ({1 - computed} of them" in capsys.readouterr().out
     templates.rename(tmp_path / "moved.txt")
     assert run(*given[:-1], tmp_path / "moved.txt") == 0
-    assert "1 results (1 of them" in capsys.readouterr().out
+    assert "1 result (1 of them" in capsys.readouterr().out
 
 
 def test_results_of_training_are_finished_only_as_far_as_their_predictions_are_their_own(
@@ -251,6 +251,28 @@ def test_mistakes_are_named_before_anything_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_cannot_be_written_is_named_first(
+    class_folders, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(runner, "load", lambda *given, **how: pytest.fail("loaded"))
+    (tmp_path / "file").write_text("")
+    given = ("--task", "zeroshot_classification", "--data", class_folders)
+    assert run("x", *given, "--output", tmp_path / "file" / "out") == MISUSED
+    assert capsys.readouterr().err == (
+        f"error: output {tmp_path / 'file' / 'out'} cannot be written: Not a directory\n"
+    )
+
+
+def test_an_interruption_is_one_line(models, class_folders, tmp_path, capsys, monkeypatch):
+    def stop(*given, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "evaluate_task", stop)
+    given = ("--task", "zeroshot_classification", "--data", class_folders, "--output", tmp_path)
+    assert run("colours", *given) == INTERRUPTED
+    assert capsys.readouterr().err == "interrupted: what is finished is kept\n"
+
+
 def test_an_unknown_device_is_named(models, class_folders, tmp_path, capsys):
     given = ("--task", "zeroshot_classification", "--data", class_folders, "--output", tmp_path)
     assert main(["run", "colours", *map(str, given), "--device", "gpu"]) == MISUSED
@@ -278,7 +300,10 @@ def test_what_cannot_be_parsed_is_named(arguments, message, capsys):
     with pytest.raises(SystemExit) as error:
         main(arguments)
     assert error.value.code == MISUSED
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert message in said
 
 
 def worker(model, *arguments, ranks=None):
