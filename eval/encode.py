@@ -7,7 +7,7 @@ out whole batches is what makes the result equal for every number of ranks.
 
 import logging
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Never, TypeVar
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
 from eval.datasets import EvalDataset
-from eval.interface import Encodes
+from eval.interface import Encodes, MeasuresTexts
 from eval.spec import EvalSpec
 from vlp import dist
 from vlp.data.images import UnreadableImageError
@@ -147,8 +147,7 @@ def encode_texts(
         ValueError: the features are no numbers.
     """
     encode = encode or encoder.encode_text
-    # in the order of their lengths, as a batch is as long as its longest text
-    unique = sorted(set(texts), key=lambda text: (len(text), text))
+    unique = _by_length(set(texts), encoder)
     features, positions = [], []
     with _progress(len(unique), "texts", show_progress) as bar:
         for rows in _own(_batches(range(len(unique)), batch)):
@@ -159,6 +158,15 @@ def encode_texts(
     _check_finite(everything, "text", unique)
     place = {text: i for i, text in enumerate(unique)}
     return everything[torch.tensor([place[text] for text in texts], device=everything.device)]
+
+
+def _by_length(texts: Collection[str], encoder: Encodes) -> list[str]:
+    """Shortest first, as a batch is as long as its longest text."""
+    ordered = sorted(texts, key=lambda text: (len(text), text))
+    if not isinstance(encoder, MeasuresTexts):
+        return ordered
+    lengths = encoder.text_lengths(ordered)
+    return [ordered[i] for i in sorted(range(len(ordered)), key=lengths.__getitem__)]
 
 
 def _load(

@@ -56,6 +56,13 @@ class WritesCaptions(Protocol):
 
 
 @runtime_checkable
+class MeasuresTexts(Protocol):
+    """A model that can say how many tokens a text has, so that equally long ones go together."""
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]: ...
+
+
+@runtime_checkable
 class SaysNo(Protocol):
     """A model with CLIPN's second text tower, which is nearest to what a text does not fit."""
 

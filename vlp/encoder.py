@@ -74,6 +74,16 @@ class BaseEncoder(ABC):
     def truncated(self, texts: Sequence[str]) -> int:
         """How many of the texts are cut at the context length."""
 
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens the tower reads of each text, [n]."""
+        step = 10_000  # token ids of so many texts at a time
+        parts = (list(texts[start : start + step]) for start in range(0, len(texts), step))
+        return [length for part in parts for length in self._lengths(part)]
+
+    @abstractmethod
+    def _lengths(self, texts: list[str]) -> list[int]:
+        """The same for some texts."""
+
     @property
     @abstractmethod
     def _pictures(self) -> dict[str, Any]:
@@ -240,6 +250,13 @@ class Encoder(BaseEncoder):
     def _ids(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(texts).tolist()
         return ids
+
+    def _lengths(self, texts: list[str]) -> list[int]:
+        trimmer = self.model.trimmer
+        if trimmer is None:  # every text is padded to the context length
+            return [self.context_length] * len(texts)
+        lengths: list[int] = trimmer.lengths(self.tokenizer(texts)).tolist()
+        return lengths
 
     def _image_features(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from eval import features as module
 from eval.datasets import open_dataset
+from eval.encode import encode_texts
 from eval.features import Features
 from eval.run import evaluate_tasks
 from eval.spec import EvalSpec
@@ -282,3 +283,26 @@ def test_where_metrics_cannot_be_computed_features_are_not_put():
     assert Features(model)._placed(rows).device.type == "cpu"
     model.device = torch.device("meta")
     assert Features(model)._placed(rows).device.type == "meta"
+
+
+def test_texts_of_equal_length_are_encoded_together():
+    """A batch is as long as its longest text: by tokens, where the model can tell them."""
+
+    class Measured(ColourEncoder):
+        asked = ()
+
+        def text_lengths(self, texts):
+            return [len(text.split()) for text in texts]
+
+        def encode_text(self, texts):
+            self.asked += (list(texts),)
+            return super().encode_text(texts)
+
+    encoder = Measured()
+    texts = ["red", "a b c red", "antidisestablishmentarianism", "a b c d", "green", "blue sky"]
+    found = encode_texts(texts, encoder, batch=3)
+    assert [sorted(len(text.split()) for text in batch) for batch in encoder.asked] == [
+        [1, 1, 1],
+        [2, 4, 4],
+    ]
+    assert found.equal(ColourEncoder().encode_text(texts))

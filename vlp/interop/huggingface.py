@@ -146,6 +146,11 @@ class HuggingFaceEncoder(BaseEncoder):
         ids: list[list[int]] = self._tokenize(texts, max_length=self.context_length)["input_ids"]
         return ids
 
+    def _lengths(self, texts: list[str]) -> list[int]:
+        if self.family == SIGLIP:  # every text is padded to the context length
+            return [self.context_length] * len(texts)
+        return [len(row) for row in self._ids(texts)]
+
     def _image_features(self, pixels: Tensor) -> Tensor:
         more = {"interpolate_pos_encoding": True} if self._resized else {}
         pixels = self.preprocess.normalise(pixels)
