@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from eval.captions import digest
-from eval.datasets import EvalDataset, open_dataset
+from eval.datasets import EvalDataset
+from eval.datasets.others import open_others
 from eval.interface import Array, Task, TaskInput, TaskResult
 from eval.spec import EvalSpec
 from eval.tasks import zeroshot_classification as zeroshot
@@ -35,13 +36,7 @@ def check(dataset: EvalDataset, spec: EvalSpec) -> None:
 
 def more(dataset: EvalDataset, spec: EvalSpec) -> dict[str, EvalDataset]:
     """The sets without the classes, by their names."""
-    found: dict[str, EvalDataset] = {}
-    for path in spec.ood:
-        other = open_dataset(path).limited(spec.limit)
-        if other.name in found or other.fingerprint == dataset.fingerprint:
-            raise ValueError(f"ood {path}: the set {other.name} is there already")
-        found[other.name] = other
-    return found
+    return open_others("ood", spec.ood, dataset, spec.limit)
 
 
 def run(given: TaskInput) -> TaskResult:

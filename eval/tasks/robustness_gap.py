@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from eval.captions import digest
-from eval.datasets import EvalDataset, open_dataset
+from eval.datasets import EvalDataset
+from eval.datasets.others import open_others
 from eval.interface import EncodedSet, Task, TaskInput, TaskResult
 from eval.prompts import find_prompts
 from eval.spec import EvalSpec
@@ -38,13 +39,7 @@ def check(dataset: EvalDataset, spec: EvalSpec) -> None:
 
 def more(dataset: EvalDataset, spec: EvalSpec) -> dict[str, EvalDataset]:
     """The further sets, by their names."""
-    found: dict[str, EvalDataset] = {}
-    for path in spec.shifted:
-        other = open_dataset(path).limited(spec.limit)
-        if other.name in found or other.fingerprint == dataset.fingerprint:
-            raise ValueError(f"shifted {path}: the set {other.name} is there already")
-        found[other.name] = other
-    return found
+    return open_others("shifted", spec.shifted, dataset, spec.limit)
 
 
 def run(given: TaskInput) -> TaskResult:
