@@ -4,6 +4,7 @@ import inspect
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -37,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
-    given = _parser().parse_args(arguments)
     try:
+        given = _parser().parse_args(arguments)
         if given.command == "run":
             return run(given.run)
         return COMMANDS[given.command](**given[given.command].as_dict())
@@ -143,7 +144,8 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         own = getattr(ex, "subcommand_parser", None) or self
         program = own.prog.replace(" [options]", "")
-        self.exit(MISUSED, f"error: {' '.join(message.split())}; see {program} --help\n")
+        text = re.sub(r"<class '(\w+)'>", r"\1", " ".join(message.split())).rstrip(".")
+        self.exit(MISUSED, f"error: {text}; see {program} --help\n")
 
 
 def _parser() -> ArgumentParser:

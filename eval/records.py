@@ -24,6 +24,7 @@ _OF_THE_MODEL = (
     "std",
     "lower_case",
     "context_length",
+    "tokenizer_sha",
 )
 
 

@@ -58,7 +58,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 def render(run: RunFolder) -> str:
     """The report's HTML; it loads nothing from anywhere."""
     absent = list(run.absent)
-    bar = tqdm(run.benchmarks, desc="report", delay=2.0)
+    bar = tqdm(run.benchmarks, desc="report", delay=2.0, disable=None)
     sections = [section(benchmark, number, absent) for number, benchmark in enumerate(bar)]
     rows = summary_rows(run)
     header, cells = summary_cells(rows)

@@ -181,6 +181,7 @@ def test_other_protocols_are_refused(a, b, changes, message, capsys):
 def test_what_a_model_brings_along_may_differ(a, b):
     store(a, [True, False])
     own = {"image_size": 384, "mean": [0.4], "logit_scale": 7, "context_length": 64, "c": 3.0}
+    own |= {"tokenizer_sha": "x" * 64}
     store(b, [True, True], name="o", data="elsewhere", batch=1, seed=3, **own)
     assert len(compared(a, b).pairs) == 1
 
@@ -229,9 +230,7 @@ def test_benchmarks_of_one_alone_are_named(a, b, capsys):
     assert "A alone was evaluated on: extra / test / zeroshot" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"nothing in common: A on extra .*; B on nothing"):
         compared(a, b, dataset="extra")
-    with pytest.raises(
-        ValueError, match=r"nothing in common: .*; there are made / test / zeroshot"
-    ):
+    with pytest.raises(ValueError, match=r"in common: .*; there are made / test / zeroshot"):
         compared(a, b, task="retrieval")
 
 
