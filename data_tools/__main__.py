@@ -15,7 +15,7 @@ from data_tools.errors import InputError, RunError
 from data_tools.index import Index, index
 from data_tools.shapes import Shapes, shapes
 
-COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
+COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
     "build": (Build, build),
     "index": (Index, index),
     "shapes": (Shapes, shapes),
@@ -30,7 +30,7 @@ def main() -> int:
     choice = _parser().parse_args()
     options, command = COMMANDS[choice.subcommand]
     try:
-        command(options(**vars(choice[choice.subcommand])))
+        return command(options(**vars(choice[choice.subcommand]))) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -43,7 +43,6 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped; the same command continues from here", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> ArgumentParser:
@@ -76,10 +75,14 @@ def _command_parser(options: type[Any]) -> ArgumentParser:
 
 
 def _described(options: type[Any]) -> tuple[str, dict[str, str]]:
-    """The first line of a class's docstring, and what its `Args` say of each field."""
-    text, _, arguments = inspect.cleandoc(options.__doc__ or "").partition("\nArgs:\n")
-    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
-    return text.partition("\n")[0], {name: " ".join(about.split()) for name, about in entries}
+    """What a class's docstring begins with, and what `Args` say of each field, also inherited."""
+    summary, about = "", dict[str, str]()
+    for base in reversed(options.__mro__[:-1]):
+        text, _, arguments = inspect.cleandoc(base.__doc__ or "").partition("\nArgs:\n")
+        entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
+        about |= {name: " ".join(told.split()) for name, told in entries}
+        summary = text.partition("\n\n")[0].replace("\n", " ")
+    return summary, about
 
 
 if __name__ == "__main__":

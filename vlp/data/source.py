@@ -68,6 +68,7 @@ class RawSample:
     key: str
     members: Mapping[str, bytes]
     annotations: Annotations = field(default_factory=Annotations)
+    src_sha256: str = ""  # of the source caption, by which sidecars are joined
 
     @property
     def image(self) -> bytes:
@@ -90,6 +91,18 @@ class RawSample:
         if not (np.isfinite(image).all() and np.isfinite(text).all()):
             raise UnusableSampleError(f"the sidecar {name} holds NaN or infinity")
         return image, text
+
+    @property
+    def caption(self) -> str:
+        """The source caption, to which sidecars are joined.
+
+        Raises:
+            UnusableSampleError: there is none, or it is not UTF-8.
+        """
+        try:
+            return self.members["txt"].decode("utf-8")
+        except (KeyError, UnicodeDecodeError) as error:
+            raise UnusableSampleError(f"no readable .txt ({error})") from None
 
     def captions(self) -> list[str]:
         """The captions of the source, the original first.
@@ -206,12 +219,12 @@ class _OpenShard:
             extension: data[member.offset - begin : member.offset - begin + member.size]
             for extension, member in members.items()
         }
-        key = self.index.key(row)
+        key, digest = self.index.key(row), self.index.src_sha256(row)
         try:
-            annotations = self.sidecars.of(key, self.index.src_sha256(row))
+            annotations = self.sidecars.of(key, digest)
         except ValueError as error:
             raise UnusableSampleError(str(error)) from None
-        return RawSample(self.index.shard, key, parts, annotations)
+        return RawSample(self.index.shard, key, parts, annotations, digest)
 
 
 def expand_shards(name: str, shards: str | Sequence[str]) -> list[str]:

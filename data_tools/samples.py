@@ -1,0 +1,89 @@
+"""Shards as the commands read them: found by patterns, read sample for sample by their index."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import braceexpand
+
+from data_tools.errors import InputError
+from vlp.data.index import ShardIndex
+from vlp.data.source import RawSample
+
+TEXTS = ("txt", "json")
+
+
+def find_shards(patterns: Sequence[str]) -> list[Path]:
+    """The tars that folders, patterns and names stand for, each once, in the order given.
+
+    Raises:
+        InputError: a pattern that matches nothing, or is none.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        if "://" in pattern or pattern.startswith("pipe:"):
+            raise InputError(f"{pattern}: only local shards can be read")
+        try:
+            names = list(braceexpand.braceexpand(pattern))
+        except ValueError as error:
+            raise InputError(f"{pattern}: {error}") from None
+        for name in names:
+            paths = [name] if os.path.lexists(name) else sorted(glob.glob(name)) or [name]
+            for path in map(Path, paths):
+                found |= dict.fromkeys(_tars(path))
+    return list(found)
+
+
+def _tars(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such tar or folder")
+    tars = sorted(file for file in path.iterdir() if file.suffix == ".tar" and file.name[0] != ".")
+    if not tars:
+        inside = sorted(file.name for file in path.iterdir())[:5]
+        raise InputError(f"{path}: holds no .tar, but {', '.join(inside) or 'nothing'}")
+    return tars
+
+
+def open_index(shard: Path) -> ShardIndex:
+    """The index of a shard.
+
+    Raises:
+        InputError: it has none.
+        DamagedShardError: the shard is not the one that was indexed.
+    """
+    try:
+        return ShardIndex.read(str(shard))
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from None
+
+
+def read_samples(shard: Path, extensions: Collection[str] | None = None) -> Iterator[RawSample]:
+    """The samples of a shard in its order, with the members of these extensions, or all.
+
+    Raises: as `open_index`, and OSError.
+    """
+    index = open_index(shard)
+    columns = [index.table[name].to_pylist() for name in ("key", "src_sha256", "ext")]
+    places = [index.table[name].to_pylist() for name in ("offset", "size")]
+    with open(shard, "rb") as file:
+        for key, digest, names, offsets, sizes in zip(*columns, *places, strict=True):
+            members = {
+                name: os.pread(file.fileno(), size, offset)
+                for name, offset, size in zip(names, offsets, sizes, strict=True)
+                if extensions is None or name in extensions
+            }
+            yield RawSample(str(shard), key, members, src_sha256=digest)
+
+
+def source_sha256(shard: Path) -> str:
+    """sha256 over the keys and the captions' hashes of a shard: what sidecars are joined by."""
+    table = open_index(shard).table
+    digest = hashlib.sha256()
+    for column in ("key", "src_sha256"):
+        for text in table[column].to_pylist():
+            digest.update(text.encode() + b"\n")
+    return digest.hexdigest()
