@@ -1,13 +1,16 @@
 """A comparison of two checkpoints as a page, with pictures of what flipped."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from eval import predictions
 from eval.comparison.comparison import Comparison, Pair
 from eval.comparison.text import flip_counts, notes, table
-from eval.report.pages import render
 from eval.report.thumbnails import thumbnails
+from vlp.page import render
+
+_TEMPLATE = Path(__file__).parents[1] / "report" / "comparison.html.j2"
 
 
 def page(found: Comparison) -> str:
@@ -15,7 +18,7 @@ def page(found: Comparison) -> str:
     absent = [f"{one.title}: {one.reason}" for one in found.refused]
     shown = as_template(found, absent)
     return render(
-        "comparison.html.j2",
+        _TEMPLATE,
         name=f"{found.a} and {found.b}",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         found=shown,

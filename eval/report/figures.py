@@ -1,42 +1,21 @@
 """The report's charts, as SVG in data URIs."""
 
-import base64
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from eval import metric_names
 from eval.report.run_folder import Benchmark
+from vlp.page.charts import COLORS, svg
+from vlp.page.charts import figure as draw
 
-COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")
 _POINTS = 400  # more would be lost between the pixels and only make the file larger
 _NAMED_CLASSES = 40
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#94a3b8",
-    "axes.labelcolor": "#475569",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "grid.color": "#e2e8f0",
-    "xtick.color": "#475569",
-    "ytick.color": "#475569",
-    "legend.frameon": False,
-    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
-    "svg.hashsalt": "report",  # else the same run would give another file each time
-}
 WAYS = {"image_retrieval": "text → image", "text_retrieval": "image → text"}
 _RECALLS = (1, 5, 10)
 # (title or None for the data set's name, {metric: label}); a benchmark shows those that it has
@@ -95,7 +74,7 @@ def benchmark_curve(benchmark: Benchmark) -> str | None:
     if main is None:
         return None
     panels = panels or [(dataset, {main: metric_names.label(main)})]
-    with _figure(8.6, 2.7) as figure:
+    with draw(8.6, 2.7) as figure:
         labels: dict[str, Artist] = {}
         lines = dict.fromkeys(label for _, names in panels for label in names.values())
         colors = dict(zip(lines, COLORS, strict=False))  # one legend for all panels
@@ -106,7 +85,7 @@ def benchmark_curve(benchmark: Benchmark) -> str | None:
             handles = zip(*axes.get_legend_handles_labels(), strict=True)
             labels |= {label: handle for handle, label in handles}  # once each
         figure.legend(list(labels.values()), list(labels), loc="outside right center")
-        return _svg(figure)
+        return svg(figure)
 
 
 def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> str | None:
@@ -116,7 +95,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> str | None:
         return None
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.2 + 0.36 * classes
-    with _figure(side + 0.6, side) as figure:
+    with draw(side + 0.6, side) as figure:
         axes = figure.add_subplot()
         axes.grid(False)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -131,13 +110,13 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> str | None:
                 axes.text(column, row, label, ha="center", va="center", color=color, fontsize=7)
         bar = figure.colorbar(image, ax=axes, shrink=0.7)
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        return _svg(figure)
+        return svg(figure)
 
 
 def _curve(
     steps: Sequence[Mapping[str, Any]], title: str, columns: Mapping[str, str], scale: str
 ) -> str | None:
-    with _figure(4.3, 2.5) as figure:
+    with draw(4.3, 2.5) as figure:
         axes = figure.add_subplot()
         drawn, lowest = 0, np.inf
         for color, (column, label) in zip(COLORS * 9, columns.items(), strict=False):
@@ -161,7 +140,7 @@ def _curve(
         axes.set_xlabel("samples seen")
         if drawn > 1:
             axes.legend()
-        return _svg(figure)
+        return svg(figure)
 
 
 def _draw_metrics(
@@ -194,19 +173,6 @@ def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np
     groups = np.array_split(np.arange(len(x)), min(len(x), _POINTS))
     reductions = (x, np.mean), (y, np.mean), (y, np.min), (y, np.max)
     return tuple(np.array([reduce(values[g]) for g in groups]) for values, reduce in reductions)
-
-
-@contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
-    with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: Figure) -> str:
-    """A data URI: as an image of its own, its ids cannot clash with those of other charts."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _count(value: float, _: object = None) -> str:

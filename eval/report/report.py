@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from eval.report import figures
 from eval.report.comparisons import comparisons
-from eval.report.pages import render as render_page
 from eval.report.results_csv import as_csv
 from eval.report.run_folder import RunFolder, read_run
 from eval.report.sections import cards, section
@@ -24,6 +23,7 @@ from eval.report.summary_table import (
 from eval.report.tables import geometry_tables, robustness_table
 from eval.results import versions
 from vlp.data.files import write_text
+from vlp.page import render as render_page
 
 _OPEN = 4  # sections that are shown unfolded
 
@@ -63,7 +63,7 @@ def render(run: RunFolder) -> str:
     rows = summary_rows(run)
     header, cells = summary_cells(rows)
     return render_page(
-        "report.html.j2",
+        Path(__file__).with_name("report.html.j2"),
         name=run.folder.resolve().name,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         last_step=run.steps[-1] if run.steps else None,

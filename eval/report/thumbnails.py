@@ -1,15 +1,13 @@
 """Pictures of evaluated samples, small, as data URIs for a page that loads nothing."""
 
-import base64
-import io
 from collections.abc import Callable, Mapping
 
 from eval.datasets import EvalDataset, open_dataset
 from eval.interface import Array
 from vlp.data.images import UnreadableImageError
+from vlp.page import picture_uri
 
 Picture = Callable[[str], str | None]  # key of a sample -> data URI
-_SIDE = 120  # pixels
 
 
 def thumbnails(saved: Mapping[str, Array]) -> tuple[Picture, str | None]:
@@ -49,7 +47,4 @@ def _thumbnail(dataset: EvalDataset, position: int | None) -> str | None:
         _, image = dataset.item(position)
     except UnreadableImageError:
         return None
-    image.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return picture_uri(image)

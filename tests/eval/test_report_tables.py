@@ -17,7 +17,6 @@ from eval.metric_names import (
     summary,
 )
 from eval.report.examples import chosen
-from eval.report.pages import breakable
 from eval.report.protocols import told_apart
 from eval.report.report import write_report
 from eval.report.run_folder import read_run
@@ -28,6 +27,7 @@ from eval.spec import EvalSpec
 from eval.stored_results import read_results
 from tests.eval.test_compare import Confused, keep
 from tests.eval.test_report import Page
+from vlp.page import breakable
 
 
 @pytest.fixture
