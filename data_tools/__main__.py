@@ -1,11 +1,11 @@
 """`python -m data_tools COMMAND`: make, index and inspect shards."""
 
-import inspect
 import io
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from inspect import cleandoc
 from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentParser
@@ -13,12 +13,16 @@ from jsonargparse import ArgumentParser
 from data_tools.build import Build, build
 from data_tools.errors import InputError, RunError
 from data_tools.index import Index, index
+from data_tools.inspect import Inspect, inspect
 from data_tools.shapes import Shapes, shapes
+from data_tools.stats import Stats, stats
 
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
     "build": (Build, build),
     "index": (Index, index),
+    "inspect": (Inspect, inspect),
     "shapes": (Shapes, shapes),
+    "stats": (Stats, stats),
 }
 
 
@@ -54,7 +58,10 @@ def _parser() -> ArgumentParser:
 
 
 def _command_parser(options: type[Any]) -> ArgumentParser:
-    """The options of a dataclass, with dashes in their names; a list is what stands alone."""
+    """The options of a dataclass, with dashes in their names; what is "positional" stands alone.
+
+    So does a list of texts.
+    """
     summary, about = _described(options)
     parser = ArgumentParser(description=summary)
     hints = get_type_hints(options)
@@ -62,6 +69,8 @@ def _command_parser(options: type[Any]) -> ArgumentParser:
         flag = "--" + field.name.replace("_", "-")
         if hints[field.name] is bool:
             parser.add_argument(flag, action="store_true", help=about[field.name])
+        elif field.metadata.get("positional"):
+            parser.add_argument(field.name, type=hints[field.name], help=about[field.name])
         elif hints[field.name] == list[str]:
             parser.add_argument(field.name, nargs="+", type=str, help=about[field.name])
         else:
@@ -78,7 +87,7 @@ def _described(options: type[Any]) -> tuple[str, dict[str, str]]:
     """What a class's docstring begins with, and what `Args` say of each field, also inherited."""
     summary, about = "", dict[str, str]()
     for base in reversed(options.__mro__[:-1]):
-        text, _, arguments = inspect.cleandoc(base.__doc__ or "").partition("\nArgs:\n")
+        text, _, arguments = cleandoc(base.__doc__ or "").partition("\nArgs:\n")
         entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
         about |= {name: " ".join(told.split()) for name, told in entries}
         summary = text.partition("\n\n")[0].replace("\n", " ")

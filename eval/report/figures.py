@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eval import metric_names
 from eval.report.run_folder import Benchmark
-from vlp.page.charts import COLORS, svg
+from vlp.page.charts import COLORS, short_number, svg
 from vlp.page.charts import figure as draw
 
 _POINTS = 400  # more would be lost between the pixels and only make the file larger
@@ -133,10 +133,10 @@ def _curve(
         if scale == "log" and lowest > 0:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(_count))
+            axes.yaxis.set_major_formatter(FuncFormatter(short_number))
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(title)
-        axes.xaxis.set_major_formatter(FuncFormatter(_count))
+        axes.xaxis.set_major_formatter(FuncFormatter(short_number))
         axes.set_xlabel("samples seen")
         if drawn > 1:
             axes.legend()
@@ -165,7 +165,7 @@ def _draw_metrics(
         axes.plot([], [], color="#64748b", linestyle=":", linewidth=1.0, label="chance")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.xaxis.set_major_formatter(FuncFormatter(_count))
+    axes.xaxis.set_major_formatter(FuncFormatter(short_number))
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
@@ -173,13 +173,6 @@ def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np
     groups = np.array_split(np.arange(len(x)), min(len(x), _POINTS))
     reductions = (x, np.mean), (y, np.mean), (y, np.min), (y, np.max)
     return tuple(np.array([reduce(values[g]) for g in groups]) for values, reduce in reductions)
-
-
-def _count(value: float, _: object = None) -> str:
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
 
 
 def _short(name: str) -> str:

@@ -1,0 +1,70 @@
+"""`stats`: what is in shards, as numbers (JSON), and as a page with histograms and pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_tools.describing.page import page
+from data_tools.describing.shard import Described, describe
+from data_tools.describing.summary import summarise, summary_lines
+from data_tools.engine import Options, Run, own_part
+from data_tools.errors import InputError
+from data_tools.samples import find_shards, open_index
+from vlp.data.files import write_json, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats(Options):
+    """Count what shards hold: samples, sizes, captions, words, scripts, duplicates, sidecars.
+
+    Pictures are measured from their headers alone. With --part the numbers are of that part.
+
+    Args:
+        shards: tars, folders of tars, or patterns such as 'data/{00000..00099}.tar'.
+        output: the file of numbers; default stats.json beside the first shard.
+        html: the page; default the name of the file of numbers with .html.
+        pictures: samples that the page shows, drawn by the seed.
+        sizes: also write sizes.json (samples per shard, which open_clip reads) beside the shards.
+    """
+
+    shards: list[str]
+    output: Path | None = None
+    html: Path | None = None
+    pictures: int = 24
+    sizes: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pictures < 0:
+            raise InputError(f"--pictures {self.pictures}: expected 0 or more")
+
+
+def stats(options: Stats) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: nothing matches, or a shard has no index.
+        RunError: some shards could not be read.
+    """
+    shards = own_part(find_shards(options.shards), options)
+    if not shards:
+        raise InputError(f"--part {options.part}: there are fewer shards than parts")
+    output = options.output or shards[0].with_name("stats.json")
+    html = options.html or output.with_suffix(".html")
+    run: Run[Path, Described] = Run(describe, shards, options, what="describing")
+    found = summarise(run.results(), options.pictures, options.seed)
+    write_json(output, found.numbers)
+    write_text(html, page(found))
+    if options.sizes:
+        _write_sizes(shards)
+    print("\n".join(summary_lines(found.numbers)))
+    print(f"numbers: {output}; page: {html}")
+    run.finish()
+
+
+def _write_sizes(shards: list[Path]) -> None:
+    sizes: dict[Path, dict[str, int]] = {}
+    for shard in shards:
+        sizes.setdefault(shard.parent, {})[shard.name] = len(open_index(shard))
+    for folder, found in sizes.items():
+        write_json(folder / "sizes.json", found)
+        print(f"{folder / 'sizes.json'}: {len(found):,} shards")
