@@ -19,7 +19,7 @@ from data_tools.shapes_captions import Description, describe, plural
 from data_tools.shapes_drawing import SceneReader, draw_scene
 from data_tools.shapes_neighbours import Content, packed_content
 from data_tools.shapes_paraphrases import paraphrases_of
-from data_tools.shapes_sidecars import SAMPLES_PER_SHARD, write_sidecars
+from data_tools.shapes_sidecars import SAMPLES_PER_SHARD, Boxes, boxes_of, write_sidecars
 from data_tools.shapes_world import (
     COLOURS,
     KINDS,
@@ -68,6 +68,7 @@ class _Split:
     pictures: list[Picture] = field(default_factory=list)
     descriptions: list[Description] = field(default_factory=list)
     contents: list[Content] = field(default_factory=list)
+    boxes: list[Boxes] = field(default_factory=list)
     repeats: int = 0  # captions that an earlier picture of the split has too
 
 
@@ -102,7 +103,7 @@ def shapes(options: Shapes) -> None:
     )
     write_collection(collection, writing)
     for name, split in splits.items():
-        write_sidecars(options.output / name, split.descriptions, split.contents)
+        write_sidecars(options.output / name, split.descriptions, split.contents, split.boxes)
     _write_classification(options)
 
 
@@ -184,6 +185,7 @@ def _make_split(options: Shapes, kinds: Mapping[str, float], stream: str, number
             )
             split.descriptions.append(description)
             split.contents.append(packed_content(scene))
+            split.boxes.append(boxes_of(scene, options.image_size))
             done.update()
     return split
 

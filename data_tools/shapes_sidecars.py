@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from data_tools.shapes_captions import Description
 from data_tools.shapes_neighbours import Content, neighbours_of
+from data_tools.shapes_world import Scene, box_of
 from vlp.data.files import replace_atomically
 from vlp.data.index import caption_sha256, sidecar_path
 
@@ -27,19 +28,32 @@ SCHEMAS = {
         [*_HEAD, ("shards", pa.list_(pa.string())), ("keys", pa.list_(pa.string()))]
     ),
     "paraphrases": pa.schema([*_HEAD, _TEXTS]),
+    # in pixels: left, top, right, bottom; as a detector gives them
+    "boxes": pa.schema(
+        [
+            *_HEAD,
+            ("labels", pa.list_(pa.string())),
+            ("boxes", pa.list_(pa.list_(pa.float32()))),
+            ("scores", pa.list_(pa.float32())),
+        ]
+    ),
 }
 # paraphrases are wordings for measuring alone: none may be trained on
 SIDECARS = {
-    "train": ("rewrites", "negatives", "counts", "neighbours"),
-    "test": ("rewrites", "negatives", "counts", "paraphrases"),
+    "train": ("rewrites", "negatives", "counts", "boxes", "neighbours"),
+    "test": ("rewrites", "negatives", "counts", "boxes", "paraphrases"),
 }
 _Row = dict[str, Any]
+Boxes = dict[str, list[Any]]  # labels, boxes and scores of one scene
 
 
 def write_sidecars(
-    folder: Path, descriptions: Sequence[Description], contents: Sequence[Content]
+    folder: Path,
+    descriptions: Sequence[Description],
+    contents: Sequence[Content],
+    boxes: Sequence[Boxes],
 ) -> None:
-    """All sidecars of the split `folder`, whose scenes have these texts and contents."""
+    """All sidecars of the split `folder`, whose scenes have these texts, contents and boxes."""
     names = SIDECARS[folder.name]
     near = neighbours_of(contents) if "neighbours" in names else None
     for start in range(0, len(descriptions), SAMPLES_PER_SHARD):
@@ -47,7 +61,7 @@ def write_sidecars(
         for place in range(start, min(start + SAMPLES_PER_SHARD, len(descriptions))):
             text = descriptions[place]
             digest = caption_sha256(text.caption.encode())
-            found = dict(_texts(text))
+            found = dict(_texts(text)) | {"boxes": boxes[place]}
             if near is not None:
                 found["neighbours"] = _neighbours(near[place])
             for name in names:
@@ -58,6 +72,13 @@ def write_sidecars(
             table = pa.Table.from_pylist(rows[name], schema=SCHEMAS[name])
             path = sidecar_path(folder / f"{_shard(start)}.tar", name)
             replace_atomically(path, partial(pq.write_table, table))
+
+
+def boxes_of(scene: Scene, size: int) -> Boxes:
+    """Where the objects of a scene are, in a picture of size x size pixels; labels are shapes."""
+    found = [[size * part for part in box_of(spot)] for spot in scene.spots]
+    labels = [spot.thing.shape for spot in scene.spots]
+    return {"labels": labels, "boxes": found, "scores": [1.0] * len(found)}
 
 
 def _texts(text: Description) -> Iterator[tuple[str, _Row]]:

@@ -229,6 +229,18 @@ def outline(shape: str) -> list[tuple[float, float]]:
     return []
 
 
+def box_of(spot: Spot) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of an object, as parts of the picture's side."""
+    corners = outline(spot.thing.shape) or [(-1.0, -1.0), (1.0, 1.0)]
+    across, down = zip(*corners, strict=True)
+    return (
+        spot.x + spot.radius * min(across),
+        spot.y + spot.radius * min(down),
+        spot.x + spot.radius * max(across),
+        spot.y + spot.radius * max(down),
+    )
+
+
 def _polar(angle: float, radius: float) -> tuple[float, float]:
     return radius * math.cos(angle), radius * math.sin(angle)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from data_tools.shapes import Shapes, _is_numbered, shapes
 from data_tools.shapes_captions import caption_of, describe
 from data_tools.shapes_drawing import _PAINT, draw_scene
-from data_tools.shapes_sidecars import SCHEMAS, SIDECARS
+from data_tools.shapes_sidecars import SCHEMAS, SIDECARS, boxes_of
 from data_tools.shapes_world import (
     COLOURS,
     NUMBERS,
@@ -327,6 +327,28 @@ def test_the_share_of_numbers_changes_no_picture(counting: Path, tmp_path: Path)
         assert abs(len(some) / 2000 - share) < 0.03
         assert some <= more
     assert len(told[-1]) == 2000
+
+
+def test_a_box_is_where_the_paint_is() -> None:
+    for scene in scenes(400):
+        if scene.kind != "single":
+            continue
+        picture = np.asarray(Image.open(io.BytesIO(draw_scene(scene, 128))), np.int16)
+        paint = np.array(_PAINT[scene.things[0].colour])
+        down, across = np.nonzero(np.abs(picture - paint).max(axis=2) < 40)
+        painted = [across.min(), down.min(), across.max() + 1, down.max() + 1]
+        found = boxes_of(scene, 128)
+        assert found["labels"] == [scene.things[0].shape]
+        assert np.abs(np.array(found["boxes"][0]) - painted).max() < 2.5
+
+
+def test_boxes_tell_the_counts(world: Path) -> None:
+    shard = next((world / "test").glob("*.tar"))
+    counts, boxes = sidecar(shard, "counts"), sidecar(shard, "boxes")
+    assert set(boxes) == set(captions(shard))
+    for key, row in counts.items():
+        labels = Counter(boxes[key]["labels"])
+        assert labels.most_common(1)[0][1] == row["count"]
 
 
 def test_the_neighbours_sidecar_names_scenes_of_the_training_split(world: Path) -> None:
