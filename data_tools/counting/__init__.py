@@ -1,0 +1,1 @@
+"""Parts of `counts`: what captions count, what pictures show, and what of it agrees."""
