@@ -1,28 +1,46 @@
-"""`python -m data_tools COMMAND`: make, index and inspect shards."""
+"""`python -m data_tools COMMAND`: make, check, enrich and curate shards."""
 
 import io
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from inspect import cleandoc
 from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentParser
 
+from data_tools.balance import Balance, balance
 from data_tools.build import Build, build
+from data_tools.counts import Counts, counts
+from data_tools.dedup import Dedup, dedup
 from data_tools.errors import InputError, RunError
+from data_tools.filter import Filter, filter_shards
 from data_tools.index import Index, index
 from data_tools.inspect import Inspect, inspect
+from data_tools.negatives import Negatives, negatives
+from data_tools.repair import Repair, repair
+from data_tools.rewrite import Rewrite, rewrite
+from data_tools.score import Score, score
 from data_tools.shapes import Shapes, shapes
 from data_tools.stats import Stats, stats
+from data_tools.validate import Validate, validate
 
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
     "build": (Build, build),
-    "index": (Index, index),
-    "inspect": (Inspect, inspect),
-    "shapes": (Shapes, shapes),
+    "validate": (Validate, validate),
+    "repair": (Repair, repair),
     "stats": (Stats, stats),
+    "inspect": (Inspect, inspect),
+    "index": (Index, index),
+    "score": (Score, score),
+    "filter": (Filter, filter_shards),
+    "balance": (Balance, balance),
+    "dedup": (Dedup, dedup),
+    "rewrite": (Rewrite, rewrite),
+    "counts": (Counts, counts),
+    "negatives": (Negatives, negatives),
+    "shapes": (Shapes, shapes),
 }
 
 
@@ -53,7 +71,8 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m data_tools", description=__doc__)
     subcommands = parser.add_subcommands()
     for name, (options, _) in COMMANDS.items():
-        subcommands.add_subcommand(name, _command_parser(options))
+        summary, _ = _described(options)
+        subcommands.add_subcommand(name, _command_parser(options), help=summary)
     return parser
 
 
@@ -65,12 +84,14 @@ def _command_parser(options: type[Any]) -> ArgumentParser:
     summary, about = _described(options)
     parser = ArgumentParser(description=summary)
     hints = get_type_hints(options)
-    for field in fields(options):
+    for field in _own_first(options):
         flag = "--" + field.name.replace("_", "-")
         if hints[field.name] is bool:
             parser.add_argument(flag, action="store_true", help=about[field.name])
         elif field.metadata.get("positional"):
             parser.add_argument(field.name, type=hints[field.name], help=about[field.name])
+        elif hints[field.name] == tuple[str, ...]:
+            parser.add_argument(flag, nargs="+", type=str, default=[], help=about[field.name])
         elif hints[field.name] == list[str]:
             parser.add_argument(field.name, nargs="+", type=str, help=about[field.name])
         else:
@@ -81,6 +102,12 @@ def _command_parser(options: type[Any]) -> ArgumentParser:
                 flag, type=hint, required=required, help=about[field.name], **keywords
             )
     return parser
+
+
+def _own_first(options: type[Any]) -> "list[Field[Any]]":
+    """The fields of a dataclass, then those of its bases, which every command has."""
+    order = [name for base in options.__mro__ for name in vars(base).get("__annotations__", {})]
+    return sorted(fields(options), key=lambda field: order.index(field.name))
 
 
 def _described(options: type[Any]) -> tuple[str, dict[str, str]]:

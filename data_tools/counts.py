@@ -40,8 +40,9 @@ class Counts(SidecarOptions):
         unverified: believe the captions; a model counts far worse after such data.
         name: of the sidecar, counts or counts-SUFFIX; its boxes are boxes or boxes-SUFFIX.
         threshold: two scores; the number has to be the same at both.
-        unmapped: a noun that is no class of the detector is verified if the largest count of any
-            class is the number (any-class, as published), or not at all (reject).
+        unmapped: a noun that is no class of the detector is not verified (reject), or verified if
+            the largest count of any class is the number (any-class, as published: many agree by
+            chance).
         captions: read the source caption alone, or all, of which the first that is verified counts.
         balance: keep at most this many samples of each number, drawn by lot; all without it.
         exclude_captions: captions of a benchmark, which are left out with their samples: .json as
@@ -57,7 +58,7 @@ class Counts(SidecarOptions):
     unverified: bool = False
     name: str = COUNTS
     threshold: str = "0.3,0.5"
-    unmapped: Literal["any-class", "reject"] = "any-class"
+    unmapped: Literal["reject", "any-class"] = "reject"
     captions: Literal["source", "all"] = "source"
     balance: int | None = None
     exclude_captions: Path | None = None
@@ -105,7 +106,7 @@ class Counts(SidecarOptions):
         for name, needed in ignored.items():
             if getattr(self, name) != getattr(Counts, name):
                 raise InputError(f"--{name.replace('_', '-')}: only with {needed}")
-        if self.open_vocabulary and self.unmapped != "any-class":
+        if self.open_vocabulary and self.unmapped != Counts.unmapped:
             raise InputError("--unmapped: not with --open-vocabulary, which knows every noun")
 
 

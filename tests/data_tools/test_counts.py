@@ -70,6 +70,8 @@ def run(shards, **options):
     """The command with the boxes beside the shards, unless told otherwise."""
     if not options.keys() & {"boxes", "detector", "unverified"}:
         options["boxes"] = str(shards.parent / "boxes.jsonl")
+    if "boxes" in options and "unverified" not in options:
+        options.setdefault("unmapped", "any-class")
     counts(Counts(shards=[str(shards)], **({"workers": 1} | options)))
 
 
@@ -90,6 +92,8 @@ def test_verified_captions_become_rows(shards):
         ("000020000", 6, "people", "class"),
         ("000020001", 2, "women", "class"),
     ]
+    run(shards, name="counts-strict", unmapped="reject")
+    assert [row for row in found if row["rule"] == "class"] == rows(shards, "counts-strict")
     texts = {f"{i // 5:05d}{i % 5:04d}": captions[0] for i, (captions, _) in enumerate(SAMPLES)}
     for row in found:
         text = texts[row["key"]]
@@ -233,7 +237,7 @@ def test_boxes_are_kept_and_read_by_name(shards):
         ({"boxes": "boxes-x"}, "sidecar .* is missing"),
         ({"boxes": "x", "unverified": True}, "one of"),
         ({"unverified": True, "threshold": "0.1,0.2"}, "--threshold: only with"),
-        ({"unverified": True, "unmapped": "reject"}, "--unmapped: only with"),
+        ({"unverified": True, "unmapped": "any-class"}, "--unmapped: only with"),
         ({"unverified": True, "batch": 3}, "--batch: only with --detector"),
         ({"boxes": "x", "open_vocabulary": True}, "--open-vocabulary: only with --detector"),
         ({"threshold": "0.5"}, "expected two scores"),
