@@ -1,0 +1,108 @@
+"""The near misses of one shard, by whichever mode is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from data_tools.annotate import Made
+from data_tools.lots import rng
+from data_tools.near_misses.captions import Caption, Sample, excluded, fingerprint, read_captions
+from data_tools.near_misses.lexicon import lexicon
+from data_tools.near_misses.rules import RULES, Rules, frequencies
+from data_tools.near_misses.sidecar import Found, made
+from data_tools.near_misses.tokens import normalised
+from data_tools.rewriting.backends import BackendOptions
+
+Mode = Literal["rules", "fill-mask", "llm"]
+FILLS = ("fill-noun", "fill-adjective", "fill-verb", "fill-preposition")
+ASKED = ("llm-noun", "llm-attribute", "llm-action", "llm-relation", "llm-negation")
+KINDS_OF: dict[Mode, tuple[str, ...]] = {"rules": RULES, "fill-mask": FILLS, "llm": ASKED}
+EVALUATION = "the caption is one of --exclude-captions"
+
+
+@dataclass(frozen=True)
+class Making:
+    """How near misses are made.
+
+    Args:
+        first: of the first caption of a sample alone.
+        identity: of the model that fills or answers; nothing with rules.
+    """
+
+    name: str
+    mode: Mode
+    kinds: tuple[str, ...]
+    per_caption: int
+    first: bool
+    guards: tuple[str, ...]
+    exclude: Path | None
+    seed: int
+    model: BackendOptions | None = None
+    top_k: int = 0
+    identity: tuple[tuple[str, Any], ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the near misses besides the shard, for the recipe."""
+        own = {
+            "mode": self.mode,
+            "kinds": list(self.kinds),
+            "per_caption": self.per_caption,
+            "captions": "first" if self.first else "all",
+            "guard_sidecars": list(self.guards),
+            "exclude_captions": fingerprint(excluded(self.exclude)),
+            "seed": self.seed,
+            "lists": lexicon().fingerprint(),
+            "rules": RULES_VERSION,
+        }
+        if self.top_k:
+            own["top_k"] = self.top_k
+        return own | ({"model": dict(self.identity)} if self.identity else {})
+
+
+RULES_VERSION = 1  # another one makes other near misses of the same lists
+
+
+def make(shard: Path, making: Making) -> Made:
+    """The sidecar of a shard."""
+    samples = list(read_captions(shard, first=making.first, guards=making.guards))
+    texts = excluded(making.exclude)
+    found: dict[tuple[str, int], Found] = {}
+    wanted = []
+    for caption in _captions(samples):
+        if normalised(caption.text) in texts:
+            found[caption.key, caption.place] = (), EVALUATION
+        else:
+            wanted.append(caption)
+    results = _MODES[making.mode](shard, wanted, making)
+    for caption, result in zip(wanted, results, strict=True):
+        found[caption.key, caption.place] = result
+    return made(samples, found, making.mode)
+
+
+def _captions(samples: Sequence[Sample]) -> list[Caption]:
+    return [caption for sample in samples for caption in sample.captions]
+
+
+def _by_rules(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]:
+    frequency = frequencies(caption.parsed for caption in captions)
+    rules = Rules(making.kinds, making.per_caption, frequency, excluded(making.exclude))
+    return [
+        rules.near_misses(c.parsed, c.picture, rng(making.seed, "near misses", c.key, c.text))
+        for c in captions
+    ]
+
+
+def _by_filling(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]:
+    from data_tools.near_misses.fill_mask import fill  # loads torch
+
+    return fill(captions, making)
+
+
+def _by_asking(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]:
+    from data_tools.near_misses.llm import ask
+
+    return ask(shard, captions, making)
+
+
+_MODES = {"rules": _by_rules, "fill-mask": _by_filling, "llm": _by_asking}
