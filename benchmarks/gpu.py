@@ -13,6 +13,7 @@ compiled, in turns. Rows are JSON lines:
     loss ...      forward and backward of the contrastive losses alone: time, peak memory, and the
                   largest relative error of a gradient against float64 on a part of the batch
     classifier, ranks, probe, geometry    of the evaluation, see `benchmarks/gpu_eval.py`
+    score         of the data tools, see `benchmarks/gpu_data.py`
 
 `pairs_per_second` is the median over the turns; compile time is reported apart. `mfu` is executed
 floating-point operations over the card's bf16 peak, measured by a large matrix product in this run.
@@ -39,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import open_clip
 from open_clip.loss import ClipLoss, SigLipLoss
 
+from benchmarks.gpu_data import measure_data_tools
 from benchmarks.gpu_eval import measure_evaluation
 from training.accumulate import split
 from training.config import OptimConfig
@@ -328,6 +330,7 @@ def main(
         for dtype in (torch.bfloat16, torch.float32):
             measure_losses(on, rows, dtype)
     measure_evaluation(on)
+    measure_data_tools(on)
 
 
 if __name__ == "__main__":
