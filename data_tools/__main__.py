@@ -15,21 +15,25 @@ from data_tools.build import Build, build
 from data_tools.counts import Counts, counts
 from data_tools.dedup import Dedup, dedup
 from data_tools.errors import InputError, RunError
+from data_tools.export import Export, export
 from data_tools.filter import Filter, filter_shards
 from data_tools.index import Index, index
 from data_tools.inspect import Inspect, inspect
 from data_tools.negatives import Negatives, negatives
 from data_tools.repair import Repair, repair
+from data_tools.reshard import Reshard, reshard
 from data_tools.rewrite import Rewrite, rewrite
 from data_tools.score import Score, score
 from data_tools.shapes import Shapes, shapes
 from data_tools.stats import Stats, stats
 from data_tools.validate import Validate, validate
+from vlp.data.tar import DamagedShardError
 
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
     "build": (Build, build),
     "validate": (Validate, validate),
     "repair": (Repair, repair),
+    "reshard": (Reshard, reshard),
     "stats": (Stats, stats),
     "inspect": (Inspect, inspect),
     "index": (Index, index),
@@ -40,6 +44,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
     "rewrite": (Rewrite, rewrite),
     "counts": (Counts, counts),
     "negatives": (Negatives, negatives),
+    "export": (Export, export),
     "shapes": (Shapes, shapes),
 }
 
@@ -56,10 +61,7 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
+    except (RunError, DamagedShardError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -268,10 +268,7 @@ def describe(trainer: RunTrainer) -> Mapping[str, str]:
     """What a person wants to see before a run starts."""
     config, model = trainer.config, trainer.step_module.model
     parameters = sum(p.numel() for p in model.parameters())
-    sources = {
-        source.name: f"{sum(source.lengths):,} samples in {len(source.shards)} shards"
-        for source in trainer.dataset.sources
-    }
+    sources = {source.name: source.summary for source in trainer.dataset.sources}
     places = config.samples / trainer.dataset.order.rows_a_place
     in_epochs = places / sum(sum(s.lengths) for s in trainer.dataset.sources)
     return {

@@ -8,6 +8,7 @@ from training.config import TrainConfig
 from vlp.data.loader import DataConfig
 from vlp.data.sidecars import (
     COUNTS,
+    KEEP,
     NEGATIVES,
     NEIGHBOURS,
     REWRITES,
@@ -137,5 +138,5 @@ def _warn_of_idle(
     used |= {NEIGHBOURS} if hard_images else set()
     for name, source in sources.items():
         for sidecar in source.sidecars:
-            if kind_of(sidecar) not in used | {REWRITES} and sidecar not in found.stored:
+            if kind_of(sidecar) not in used | {REWRITES, KEEP} and sidecar not in found.stored:
                 log.warning("data.sources.%s.sidecars: nothing reads %s", name, sidecar)

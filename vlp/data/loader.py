@@ -118,7 +118,7 @@ class PairDataset(Dataset[Batch]):
             [source.name, [Path(shard).name for shard in source.shards], source.lengths]
             for source in self.sources
         ]
-        sidecars = [size for source in self.sources for size in source.sidecar_sizes()]
+        sidecars = [size for source in self.sources for size in source.sidecar_marks()]
         made_of += [sidecars] if sidecars else []
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
@@ -199,19 +199,23 @@ class PairDataset(Dataset[Batch]):
         at, near = anchor.place, anchor.raw.annotations.neighbours
         source = self.sources[at.source]
         first = int(philox(self.order.seed, NEIGHBOUR, at.epoch, at.sample).random_raw())
+        dropped = 0
         for i in range(len(near)):
             stem, key = near[(first + i) % len(near)]
             try:
-                shard, row = source.find(stem, key)
+                found = source.find(stem, key)
             except (UnusableSampleError, OSError) as error:
                 problems.append(Problem(stem, key, str(error)))
                 continue
-            sample = self._read(self.order.at(at.source, at.epoch, shard, row), problems)
+            if found is None:
+                dropped += 1
+                continue
+            sample = self._read(self.order.at(at.source, at.epoch, *found), problems)
             if sample is not None:
                 return sample
-        if not near:
-            shard_name = source.shards[at.shard]
-            problems.append(Problem(shard_name, anchor.raw.key, "no neighbours in the sidecar"))
+        if dropped == len(near):
+            reason = "its neighbours are not kept" if near else "no neighbours in the sidecar"
+            problems.append(Problem(source.shards[at.shard], anchor.raw.key, reason))
         return self._sample(at, problems, first=1)
 
     def _read(self, at: Place, problems: list[Problem]) -> Sample | None:

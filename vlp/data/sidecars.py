@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 
 from vlp.data.index import sidecar_path
 
-REWRITES, NEGATIVES, COUNTS, NEIGHBOURS, TEACHER = (
+REWRITES, NEGATIVES, COUNTS, NEIGHBOURS, TEACHER, KEEP = (
     "rewrites",
     "negatives",
     "counts",
     "neighbours",
     "teacher",
+    "keep",
 )
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     REWRITES: ("texts",),
@@ -31,6 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     COUNTS: ("count", "noun"),
     NEIGHBOURS: ("shards", "keys"),
     TEACHER: ("image", "text"),
+    KEEP: ("keep",),  # read by `vlp.data.keep`: it decides which samples there are
 }
 _JOINED_BY = ("key", "src_sha256")
 _OPTIONAL = ("counterfactual",)  # read where it is there

@@ -13,8 +13,10 @@ import numpy as np
 from braceexpand import braceexpand
 
 from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex, shard_length, sidecar_path
+from vlp.data.keep import Kept
 from vlp.data.sidecars import (
     COUNTS,
+    KEEP,
     NEIGHBOURS,
     REWRITES,
     TEACHER,
@@ -36,7 +38,8 @@ class SourceConfig:
     """Where samples come from and how much of a batch they make up."""
 
     shards: str | list[str]  # brace pattern, glob, folder of .tar files, or a list of these
-    # rewrites, negatives, counts, neighbours, teacher; several of a kind as `rewrites-NAME`
+    # rewrites, negatives, counts, neighbours, teacher, keep; several of a kind as `rewrites-NAME`.
+    # Of several keep sidecars a sample must be kept by all.
     sidecars: list[str] = field(default_factory=list)
     weight: float = 1.0  # share of each batch, relative to the other sources
 
@@ -137,7 +140,8 @@ class Source:
         config: shards, sidecars and weight.
 
     Raises:
-        ValueError: nothing matches the pattern, or the shards hold no sample.
+        ValueError: nothing matches the pattern, the shards hold no sample, or a keep sidecar drops
+            all of them or does not know one.
         FileNotFoundError: a shard or its index is missing.
     """
 
@@ -150,6 +154,7 @@ class Source:
             raise ValueError(f"data.sources.{name}.shards: {len(self.shards)} shards, no sample")
         for sidecar in config.sidecars:
             check_sidecar(f"data.sources.{name}.sidecars", sidecar, self.shards)
+        self._kept = self._read_kept()
         self._stems = {Path(shard).stem: i for i, shard in enumerate(self.shards)}
         if len(self._stems) < len(self.shards) and config.has(NEIGHBOURS):
             raise ValueError(
@@ -161,15 +166,29 @@ class Source:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def sidecar_sizes(self) -> list[list[int]]:
-        """Bytes of every sidecar of every shard: another size is another content."""
-        return [
+    @property
+    def summary(self) -> str:
+        """How many samples it has, for people."""
+        number = f"{sum(self.lengths):,} samples in {len(self.shards)} shards"
+        if not self._kept:
+            return number
+        names = " and ".join(name for name in self.config.sidecars if kind_of(name) == KEEP)
+        return f"{number}, kept by {names} of {sum(kept.total for kept in self._kept):,}"
+
+    def sidecar_marks(self) -> list[list[int | str]]:
+        """What tells other sidecars of every shard: their bytes, for another size is other content.
+
+        Last, with keep sidecars, which samples of each shard are kept, as sha256.
+        """
+        marks: list[list[int | str]] = [
             [sidecar_path(shard, name).stat().st_size for shard in self.shards]
             for name in self.config.sidecars
+            if kind_of(name) != KEEP
         ]
+        return [*marks, [kept.sha256 for kept in self._kept]] if self._kept else marks
 
     def read(self, shard: int, row: int) -> RawSample:
-        """The members of one sample.
+        """The members of one sample; `row` counts the samples of the shard that are kept.
 
         Raises:
             UnusableSampleError: the shard ends before the sample does, or a sidecar's row of it is
@@ -178,8 +197,8 @@ class Source:
         """
         return self._opened(shard).read(row)
 
-    def find(self, stem: str, key: str) -> tuple[int, int]:
-        """(shard, row) of a key in the shard of that name.
+    def find(self, stem: str, key: str) -> tuple[int, int] | None:
+        """(shard, row) of a key in the shard of that name; None if a keep sidecar drops it.
 
         Raises:
             UnusableSampleError: there is no such shard or key.
@@ -188,11 +207,32 @@ class Source:
         row = None if shard is None else self._opened(shard).index.find(key)
         if shard is None or row is None:
             raise UnusableSampleError(f"neighbour {key!r} of shard {stem!r} is not in the source")
-        return shard, row
+        place = self._opened(shard).place(row)
+        return None if place is None else (shard, place)
+
+    def _read_kept(self) -> list[Kept]:
+        """What is kept of each shard, to which `lengths` shrink; empty without keep sidecars."""
+        names = [name for name in self.config.sidecars if kind_of(name) == KEEP]
+        if not names:
+            return []
+        where = f"data.sources.{self.name}.sidecars"
+        try:
+            kept = [Kept.read(shard, names) for shard in self.shards]
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        self.lengths = [len(shard) for shard in kept]
+        if not sum(self.lengths):
+            total = sum(shard.total for shard in kept)
+            raise ValueError(
+                f"{where}: {' and '.join(names)} together drop all {total:,} samples of "
+                f"{len(self.shards)} shards"
+            )
+        return kept
 
     def _opened(self, shard: int) -> "_OpenShard":
         if shard not in self._open:
-            self._open[shard] = _OpenShard(self.shards[shard], self.config.sidecars)
+            kept = self._kept[shard] if self._kept else None
+            self._open[shard] = _OpenShard(self.shards[shard], self.config.sidecars, kept)
             if len(self._open) > _OPEN_SHARDS:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(shard)
@@ -200,15 +240,22 @@ class Source:
 
 
 class _OpenShard:
-    def __init__(self, shard: str, sidecars: Sequence[str]) -> None:
+    def __init__(self, shard: str, sidecars: Sequence[str], kept: Kept | None) -> None:
         self.index = ShardIndex.read(shard)
-        self.sidecars = Sidecars(shard, sidecars)
+        self.rows = np.arange(len(self.index)) if kept is None else kept.rows()
+        self.sidecars = Sidecars(shard, [name for name in sidecars if kind_of(name) != KEEP])
         self.file = os.open(shard, os.O_RDONLY)
 
     def close(self) -> None:
         os.close(self.file)
 
-    def read(self, row: int) -> RawSample:
+    def place(self, row: int) -> int | None:
+        """Which of the kept samples a row of the index is."""
+        place = int(np.searchsorted(self.rows, row))
+        return place if place < len(self.rows) and self.rows[place] == row else None
+
+    def read(self, place: int) -> RawSample:
+        row = int(self.rows[place])
         members = self.index.members(row)
         begin = min(member.offset for member in members.values())
         end = max(member.offset + member.size for member in members.values())

@@ -1,0 +1,1 @@
+"""What `balance` is made of: a list of entries, their matches in captions, counts and draws."""

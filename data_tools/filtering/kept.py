@@ -1,0 +1,97 @@
+"""Keep sidecars as the commands write them: each sample, with the rule that dropped it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from data_tools.annotate import HEAD, Annotated, Made, conserved, read_sidecar
+from data_tools.errors import InputError
+from data_tools.samples import open_index
+from vlp.data.keep import keep_column
+from vlp.data.sidecars import KEEP, kind_of
+
+SCHEMA = pa.schema([*HEAD, ("keep", pa.bool_()), ("rule", pa.string()), ("value", pa.string())])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a sample is dropped: the rule that it failed, and its value there."""
+
+    rule: str
+    value: str
+    group: str  # under which it is counted
+
+
+def check_name(name: str, after: str | None) -> None:
+    """Raises InputError unless both are names of keep sidecars, and differ."""
+    for option, given in (("--name", name), ("--after", after)):
+        if given is None:
+            continue
+        try:
+            kind = kind_of(given)
+        except ValueError:
+            kind = ""
+        if kind != KEEP or "/" in given:
+            raise InputError(f"{option} {given}: expected '{KEEP}' or '{KEEP}-SUFFIX'")
+    if name == after:
+        raise InputError(f"--after {after}: this is the sidecar to be written; give another --name")
+
+
+def dropped_before(shard: Path, after: str | None) -> list[Verdict | None]:
+    """What an earlier keep sidecar dropped, in the order of the shard.
+
+    Raises:
+        InputError: it is missing, or does not know every sample.
+    """
+    if after is None:
+        return [None] * len(open_index(shard))
+    table = read_sidecar(shard, after)
+    try:
+        keep = keep_column(shard, after)
+    except (ValueError, KeyError) as error:
+        raise InputError(str(error)) from None
+    names = [name for name in ("rule", "value") if name in table.column_names]
+    reasons = {row["key"]: row for row in table.select(["key", *names]).to_pylist()}
+    keys = open_index(shard).table["key"].to_pylist()
+    return [
+        None
+        if kept
+        else Verdict(
+            f"{after}: {reasons[key].get('rule') or 'dropped'}",
+            str(reasons[key].get("value")),
+            after,
+        )
+        for key, kept in zip(keys, keep.tolist(), strict=True)
+    ]
+
+
+def made(shard: Path, verdicts: Sequence[Verdict | None]) -> Made:
+    """The sidecar of a shard, and its counts by rule."""
+    index = open_index(shard).table
+    table = pa.table(
+        {
+            "key": index["key"],
+            "src_sha256": index["src_sha256"],
+            "keep": pa.array([verdict is None for verdict in verdicts], pa.bool_()),
+            "rule": pa.array([v.rule if v else None for v in verdicts], pa.string()),
+            "value": pa.array([v.value if v else None for v in verdicts], pa.string()),
+        }
+    )
+    counts = Counter(samples=len(verdicts), kept=sum(v is None for v in verdicts))
+    counts.update(f"dropped by {verdict.group}" for verdict in verdicts if verdict)
+    return Made(table, counts)
+
+
+def report(done: Annotated, groups: Iterable[str], name: str) -> None:
+    """Print samples = kept + dropped by each rule, in the order of the rules.
+
+    Raises:
+        RunError: it does not add up.
+    """
+    names = ["kept", *(f"dropped by {group}" for group in groups)]
+    names += sorted(done.counts.keys() - {"samples", *names})
+    line = conserved(done.counts["samples"], {label: done.counts[label] for label in names})
+    print(f"{line}; train with sidecars: [{name}]")
