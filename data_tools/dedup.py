@@ -14,8 +14,9 @@ from data_tools.deduplication.pool import Pool, Repeated, canonical_order
 from data_tools.deduplication.references import References
 from data_tools.deduplication.search import HashSearch, Search, SemanticSearch
 from data_tools.deduplication.signatures import sign_shard, signature_recipe
-from data_tools.deduplication.verdicts import KEEP, Rule, Verdicts
+from data_tools.deduplication.verdicts import Rule, Verdicts
 from data_tools.errors import InputError
+from data_tools.filtering.kept import SCHEMA
 from data_tools.samples import find_shards
 
 _DISTANCE, _EPSILON, _EMBEDDINGS = 4, 0.05, "embeddings"
@@ -100,7 +101,7 @@ def dedup(options: Dedup) -> None:
         return
     pool = Pool.of(shards)
     evidence = _gather(pool, options)
-    recipe = Recipe(name=options.name, schema=KEEP, settings=_settings(pool, options))
+    recipe = Recipe(name=options.name, schema=SCHEMA, settings=_settings(pool, options))
     verdicts = None
     if options.groups is not None or unfinished(shards, recipe, options.restart):
         verdicts = _judge(pool, evidence, options)

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data_tools.annotate import HEAD, Made
+from data_tools.annotate import Made
 from data_tools.deduplication.pool import Pool
 from data_tools.samples import open_index
 from vlp.data.files import encode, replace_atomically
 
-KEEP = pa.schema([*HEAD, ("keep", pa.bool_()), ("rule", pa.string()), ("value", pa.string())])
 UNREADABLE = "unreadable"
 
 

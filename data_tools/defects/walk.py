@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from data_tools.defects.blocks import BLOCK, Header, find_header, find_magic, read_header
+from data_tools.defects.blocks import find_header, find_magic
+from vlp.data.tar_header import BLOCK, Header, Window, read_header
 
 LONGEST_END = 1 << 20  # bytes: an end mark with the zeros that fill a writer's last record
-_WINDOW = 1 << 14  # bytes read at a time; the headers of a sample's texts lie close together
 _LONGEST_EXTENSION = 1 << 20  # bytes of a long name
 _REGULAR = b"0\0007"
 _WITHOUT_DATA = b"123456"  # links, devices, folders, pipes
@@ -62,7 +62,7 @@ class Walk:
         self._file = file
         self.total = os.fstat(file).st_size
         self._thorough = thorough
-        self._window, self._begin = b"", 0
+        self._read = Window(file).read
 
     def __iter__(self) -> Iterator[Item]:
         at: int | None = 0
@@ -89,13 +89,6 @@ class Walk:
                 yield item
         if held is not None:
             yield held
-
-    def _read(self, at: int, size: int) -> bytes:
-        place = at - self._begin
-        if place < 0 or place + size > len(self._window):
-            self._window = os.pread(self._file, max(_WINDOW, size), at)
-            self._begin, place = at, 0
-        return self._window[place : place + size]
 
     def _member(self, start: int, header: Header) -> tuple[Item, int | None]:
         at, name, size = start, None, None

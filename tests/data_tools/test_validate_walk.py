@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.defects.blocks import read_header
 from data_tools.defects.names import read_name, safe_key
 from data_tools.defects.walk import Entry, Walk
 from tests.data_tools.test_validate_cases import WHOLE, sample, tar
 from vlp.data.tar import split_name
+from vlp.data.tar_header import read_header
 
 LAYOUTS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 

@@ -9,11 +9,15 @@ import io
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-BLOCK = tarfile.BLOCKSIZE
+from vlp.data.tar_header import BLOCK, Window, read_header
+
 _END = bytes(BLOCK)
+_REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_SPECIAL = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+_WITHOUT_DATA = (*_SPECIAL, tarfile.DIRTYPE)
 _LONGEST_END = 1 << 20  # bytes: the end mark with the zeros that fill a writer's last record
 
 
@@ -21,8 +25,7 @@ class DamagedShardError(ValueError):
     """A shard that cannot be read to its end; the message names the file, the place and the key."""
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file inside a tar: its name and where its bytes are."""
 
     name: str
@@ -30,47 +33,59 @@ class Member:
     size: int  # bytes
 
 
-def scan(path: str | Path) -> Iterator[Member]:
+def scan(path: str | Path, special: list[str] | None = None) -> Iterator[Member]:
     """Every regular file of a tar, in order.
+
+    Args:
+        special: gets the names of what is neither a file nor a folder: links and devices.
 
     Raises:
         DamagedShardError: the archive is cut, overwritten or no tar at all.
     """
-    last = "none"
+    last, at = "none", 0
     with open(path, "rb") as file:
-        total = os.fstat(file.fileno()).st_size
+        window = Window(file.fileno())
         long_name: str | None = None
         while True:
-            start = file.tell()
-            header = file.read(BLOCK)
-            if header == _END:
-                _expect_end(path, file, start, last)
+            block = window.read(at, BLOCK)
+            if block == _END:
+                _expect_end(path, file, at, last)
                 return
-            try:
-                info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-            except tarfile.HeaderError as error:
-                what = "the end-of-archive mark is missing" if not header else str(error)
+            header = read_header(block)
+            if header is None or header.kind == tarfile.GNUTYPE_SPARSE:
                 raise DamagedShardError(
-                    f"{path}: damaged at byte {start} of {total} ({what}); last good member: {last}"
-                ) from None
-            data = file.tell()
-            after = data + -(-info.size // BLOCK) * BLOCK
-            if not data <= after <= total:
-                raise DamagedShardError(
-                    f"{path}: cut inside {long_name or info.name!r} at byte {total} "
-                    f"(it should reach byte {after}); last good member: {last}"
+                    f"{path}: damaged at byte {at} of {window.total} ({_about(block)}); "
+                    f"last good member: {last}"
                 )
-            if info.type == tarfile.GNUTYPE_LONGNAME:
-                long_name = file.read(info.size).rstrip(b"\0").decode("utf-8", "surrogateescape")
-            elif info.type == tarfile.XHDTYPE:
-                long_name = _pax_path(path, start, file.read(info.size)) or long_name
-            elif info.isreg():
-                last = long_name or info.name
-                yield Member(last, data, info.size)
-                long_name = None
+            data, size = at + BLOCK, 0 if header.kind in _WITHOUT_DATA else header.size
+            name = long_name or header.name.decode("utf-8", "surrogateescape")
+            at = data + -(-size // BLOCK) * BLOCK
+            if at > window.total:
+                raise DamagedShardError(
+                    f"{path}: cut inside {name!r} at byte {window.total} "
+                    f"(it should reach byte {at}); last good member: {last}"
+                )
+            if header.kind == tarfile.GNUTYPE_LONGNAME:
+                text = window.read(data, size).partition(b"\0")[0]
+                long_name = text.decode("utf-8", "surrogateescape")
+            elif header.kind == tarfile.XHDTYPE:
+                long_name = _pax_path(path, data - BLOCK, window.read(data, size)) or long_name
             else:
                 long_name = None
-            file.seek(after)
+                if header.kind in _REGULAR and not name.endswith("/"):
+                    last = name
+                    yield Member(name, data, size)
+                elif special is not None and header.kind in _SPECIAL:
+                    special.append(name)
+
+
+def _about(block: bytes) -> str:
+    """What is wrong with a block that is no header."""
+    if not block:
+        return "the end-of-archive mark is missing"
+    if len(block) < BLOCK:
+        return "cut inside a header"
+    return "sparse members are not read" if read_header(block) else "bad checksum"
 
 
 def _expect_end(path: str | Path, file: io.BufferedReader, start: int, last: str) -> None:
@@ -79,6 +94,7 @@ def _expect_end(path: str | Path, file: io.BufferedReader, start: int, last: str
     Anything else is an overwritten header, and many of them are room that was reserved for a
     download and never filled.
     """
+    file.seek(start + BLOCK)
     while chunk := file.read(1 << 20):
         if chunk.count(0) != len(chunk):
             raise DamagedShardError(
@@ -121,13 +137,16 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
     Owner, mode and time are fixed, so that equal samples give equal bytes. The caller renames the
     file into place.
     """
-    with open(path, "wb") as raw:
-        with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, members in samples:
-                for extension, data in members.items():
-                    info = tarfile.TarInfo(f"{key}.{extension}")
-                    info.size = len(data)
-                    info.mode = 0o644
-                    tar.addfile(info, io.BytesIO(data))
+    with open(path, "wb", buffering=1 << 20) as raw:
+        for key, members in samples:
+            for extension, data in members.items():
+                info = tarfile.TarInfo(f"{key}.{extension}")
+                info.size = len(data)
+                info.mode = 0o644
+                raw.write(info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape"))
+                raw.write(data)
+                raw.write(bytes(-len(data) % BLOCK))
+        raw.write(bytes(2 * BLOCK))
+        raw.write(bytes(-raw.tell() % tarfile.RECORDSIZE))
         raw.flush()
         os.fsync(raw.fileno())
