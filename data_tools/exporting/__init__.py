@@ -1,0 +1,1 @@
+"""The formats of `export`, each written shard by shard."""

@@ -1,0 +1,1 @@
+"""The parts of `reshard`: what the inputs hold, which samples go where, and writing the shards."""
