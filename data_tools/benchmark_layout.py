@@ -11,6 +11,9 @@ from pathlib import Path
 from vlp.data.files import replace_atomically, write_text
 from vlp.data.tar import write_tar
 
+_NAMES = "classnames.txt"
+_TEMPLATES = "zeroshot_classification_templates.txt"
+
 
 def write_classification_set(
     root: Path,
@@ -38,9 +41,25 @@ def write_classification_set(
 
 
 def write_class_files(root: Path, classnames: Sequence[str], templates: Sequence[str]) -> None:
-    """What a zero-shot benchmark reads beside the shards: one class, one template a line."""
-    for name, lines in (
-        ("classnames.txt", classnames),
-        ("zeroshot_classification_templates.txt", templates),
-    ):
-        write_text(root / name, "".join(f"{line}\n" for line in lines))
+    """What a zero-shot benchmark reads beside the shards."""
+    for name, text in class_files(classnames, templates).items():
+        write_text(root / name, text)
+
+
+def read_class_files(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names and prompts beside shards, or above their folder; empty where there are none."""
+    for place in (folder, folder.parent):
+        if (place / _NAMES).is_file():
+            files = (place / _NAMES, place / _TEMPLATES)
+            texts = [file.read_text("utf-8") if file.is_file() else "" for file in files]
+            names, templates = (tuple(text.splitlines()) for text in texts)
+            return names, templates
+    return (), ()
+
+
+def class_files(classnames: Sequence[str], templates: Sequence[str]) -> dict[str, str]:
+    """The files that name the classes and their prompts, one a line; none without classes."""
+    lines = {_NAMES: classnames, _TEMPLATES: templates}
+    if not classnames:
+        return {}
+    return {name: "".join(f"{line}\n" for line in of) for name, of in lines.items()}

@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from data_tools.collection import Collection, FileReader, Picture, with_captions
+from data_tools.collection import Collection, FileReader, Picture, Reader, with_captions
 from data_tools.errors import InputError
 from data_tools.progress import watched
 from vlp.data.files import is_text
@@ -15,16 +15,18 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".
 SPLIT_FOLDERS = ("train", "val", "valid", "validation", "dev", "test")
 
 
-def read_folder(folder: Path, templates: tuple[str, ...]) -> Collection:
+def read_folder(
+    folder: Path, files: Sequence[PurePosixPath], templates: tuple[str, ...]
+) -> Collection:
     """The pictures below a folder, with their captions.
 
     Args:
+        files: all `visible_files` of it, sorted.
         templates: captions of class folders, with `{c}` for the class name.
 
     Raises:
         InputError: no pictures, or no way to tell what describes them.
     """
-    files = sorted(_files(folder))
     pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
     texts = {file.with_suffix("") for file in files if file.suffix.lower() == ".txt"}
     depths = {len(file.parts) for file in pictures}
@@ -39,19 +41,60 @@ def read_folder(folder: Path, templates: tuple[str, ...]) -> Collection:
         )
     if max(depths, default=1) < 2:
         tars = sum(file.suffix.lower() == ".tar" for file in files)
-        hint = "; for tars that exist already: python -m data_tools index FOLDER" if tars else ""
+        hint = "; for tars, a folder of them alone" if tars else ""
         raise InputError(
             f"--input {folder}: {len(pictures):,} pictures, 0 of them with a .txt, {tars} tars, "
             f"{len(files) - len(pictures) - tars} other files; expected pictures with .txt "
             "captions of the same name, a folder for each class, or a table with paths and "
             f"captions{hint}"
         )
-    collection = _classes(folder, pictures, _class_level(folder, pictures), templates)
+    reader = FileReader(folder=folder.resolve())
+    found = [(file, Picture(source=str(file))) for file in pictures]
+    collection = class_collection(f"folder {folder}", found, reader, templates)
     ignored = f" (ignored: {len(files) - len(pictures):,} other files)"
     return replace(collection, kind=collection.kind + ignored)
 
 
-def _class_level(folder: Path, pictures: list[PurePosixPath]) -> int:
+def class_collection(
+    place: str,
+    found: Sequence[tuple[PurePosixPath, Picture]],
+    reader: Reader,
+    templates: tuple[str, ...],
+) -> Collection:
+    """Pictures in class folders, CLASS/PICTURE or SPLIT/CLASS/PICTURE, with captions by template.
+
+    Args:
+        place: what holds them, for messages.
+        found: the path of each picture below it, and the picture.
+
+    Raises:
+        InputError: some pictures lie this way and some another.
+    """
+    level = _class_level(place, [file for file, _ in found])
+    folders = sorted({file.parts[level] for file, _ in found})
+    for name in folders:
+        if not is_text(name):
+            raise InputError(f"{place}: the class folder {name!r} is not UTF-8; rename it")
+    classnames = tuple(name.replace("_", " ") for name in folders)
+    captions = [[line.replace("{c}", name) for line in templates] for name in classnames]
+    splits: dict[str, list[Picture]] = {}
+    for file, picture in sorted(found, key=lambda pair: _mixed(pair[0])):
+        label = folders.index(file.parts[level])
+        labelled = with_captions(replace(picture, label=label), captions[label])
+        splits.setdefault(file.parts[0] if level else "", []).append(labelled)
+    splits = dict(sorted(splits.items()))
+    above = f" in the splits {', '.join(splits)}" if level else ""
+    return Collection(
+        kind=f"{place}: {len(folders):,} classes, {len(found):,} pictures{above}",
+        splits=splits,
+        reader=reader,
+        classnames=classnames,
+        templates=templates,
+        options=frozenset({"caption_template", "templates"}),
+    )
+
+
+def _class_level(place: str, pictures: Sequence[PurePosixPath]) -> int:
     """0 for CLASS/PICTURE, 1 for SPLIT/CLASS/PICTURE.
 
     Raises:
@@ -59,22 +102,20 @@ def _class_level(folder: Path, pictures: list[PurePosixPath]) -> int:
     """
     beside = [file for file in pictures if len(file.parts) == 1]
     if beside:
-        raise InputError(
-            f"--input {folder}: {beside[0]} lies beside the class folders; it has no class"
-        )
+        raise InputError(f"{place}: {beside[0]} lies beside the class folders; it has no class")
     split = [len(file.parts) > 2 and file.parts[0] in SPLIT_FOLDERS for file in pictures]
     if any(split) and not all(split):
         few_outside = 2 * sum(split) >= len(split)
         odd = pictures[split.index(not few_outside)]
         raise InputError(
-            f"--input {folder}: {sum(split):,} of {len(split):,} pictures lie in SPLIT/CLASS/ "
+            f"{place}: {sum(split):,} of {len(split):,} pictures lie in SPLIT/CLASS/ "
             f"({', '.join(SPLIT_FOLDERS)}), {odd} {'does not' if few_outside else 'for one'}; "
             "move it, as its class cannot be told"
         )
     return int(all(split))
 
 
-def _files(folder: Path) -> Iterator[PurePosixPath]:
+def visible_files(folder: Path) -> Iterator[PurePosixPath]:
     """Visible files below a folder, relative to it, in no particular order; links are followed.
 
     Raises:
@@ -100,7 +141,7 @@ def _give_up(error: OSError) -> None:
 
 def _captioned(
     folder: Path,
-    files: list[PurePosixPath],
+    files: Sequence[PurePosixPath],
     pictures: list[PurePosixPath],
     texts: set[PurePosixPath],
 ) -> Collection:
@@ -130,32 +171,6 @@ def _with_sidecar(folder: Path, file: PurePosixPath, has_text: bool) -> Picture:
     except OSError as error:
         return replace(picture, status="bad_caption", message=f"{text}: {error.strerror}")
     return with_captions(picture, [line for line in lines if line.strip()])
-
-
-def _classes(
-    folder: Path, pictures: list[PurePosixPath], level: int, templates: tuple[str, ...]
-) -> Collection:
-    """Class folders; at level 1 a split folder lies above each of them."""
-    folders = sorted({file.parts[level] for file in pictures})
-    for name in folders:
-        if not is_text(name):
-            raise InputError(f"--input {folder}: the class folder {name!r} is not UTF-8; rename it")
-    classnames = tuple(name.replace("_", " ") for name in folders)
-    captions = [[line.replace("{c}", name) for line in templates] for name in classnames]
-    splits: dict[str, list[Picture]] = {}
-    for file in sorted(pictures, key=_mixed):
-        label = folders.index(file.parts[level])
-        picture = with_captions(Picture(source=str(file), label=label), captions[label])
-        splits.setdefault(file.parts[0] if level else "", []).append(picture)
-    splits = dict(sorted(splits.items()))
-    above = f" in the splits {', '.join(splits)}" if level else ""
-    return Collection(
-        kind=f"folder {folder}: {len(folders):,} classes, {len(pictures):,} pictures{above}",
-        splits=splits,
-        reader=FileReader(folder=folder.resolve()),
-        classnames=classnames,
-        templates=templates,
-    )
 
 
 def _mixed(file: PurePosixPath) -> bytes:

@@ -5,38 +5,29 @@ with every shard. A shard counts as finished when its `_stats.json` agrees with 
 input and when the tar has the size written there.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from data_tools.collection import Picture, Reader
+from data_tools.destination import OWN_FILE, Destination
 from data_tools.errors import InputError
-from data_tools.shard_writer import ShardJob, stats_path
-from vlp.data.files import write_json
-from vlp.data.index import sidecar_path
+from data_tools.shard_writer import ShardJob
+from vlp.data.files import encode
 
 CONTRACT = 1
 _TOOL = "vlp data_tools"
-_OWN = (
-    r"(\d{5}(\.tar|\.parquet|_stats\.json)|(manifest|sizes)\.json"
-    r"|(classnames|zeroshot_classification_templates)\.txt)"
-)
-_OWN_FILE = re.compile(_OWN + "$")
-_OWN_TEMPORARY = re.compile(rf"\.{_OWN}\.\d+\.tmp")
+
+Mark = Mapping[str, Any]  # what the `_stats.json` of a shard holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a data folder is to become."""
 
-    folder: Path
+    folder: Destination
     split: str
     settings: Mapping[str, Any]
     input_sha256: str
@@ -54,78 +45,47 @@ def fingerprint(pictures: Sequence[Picture], reader: Reader) -> str:
     digest = hashlib.sha256()
     for picture in pictures:
         known = [picture.source, picture.captions, dict(picture.extra), picture.label]
-        state = [picture.status, picture.dropped_captions, reader.size(picture.source)]
+        state = [picture.status, picture.dropped_captions, reader.size(picture)]
         digest.update(sha256_json([*known, *state]).encode())
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for one build; the lock ends with the process and leaves no file.
-
-    Raises:
-        InputError: another build is writing there, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(f"--output {folder}: {error.strerror}") from None
-    try:
-        _lock(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(f"--output {folder}: another build is writing there") from None
-    except OSError:
-        pass  # a file system without locks: the user alone can keep two builds apart
-
-
-def clear_others(output: Path, splits: Sequence[str], restart: bool) -> None:
+def clear_others(output: Destination, splits: Sequence[str], restart: bool) -> None:
     """Refuse, or with `restart` remove, data that an earlier build put into other folders.
 
     Raises:
         InputError: `output` holds splits, or shards outside any split, that this build lacks.
     """
-    folders = sorted(path.name for path in output.iterdir() if path.is_dir())
-    others = [
-        output / name for name in ("", *folders) if name not in splits and _is_split(output, name)
-    ]
+    names = [name for name in ("", *output.folders()) if name not in splits]
+    others = [output.child(name) for name in names if _is_split(output, name)]
     if others and not restart:
-        names = ", ".join(map(str, others))
         raise InputError(
-            f"--output {output}: an earlier build wrote {names}, which this input does not have; "
-            "choose another --output, or --restart to remove it"
+            f"--output {output}: an earlier build wrote {', '.join(map(str, others))}, which this "
+            "input does not have; choose another --output, or --restart to remove it"
         )
     for place in others:
         _remove_own(place)
 
 
-def _is_split(output: Path, name: str) -> bool:
+def _is_split(output: Destination, name: str) -> bool:
     """Whether a folder was written as this split of `output`, not as data of its own."""
     try:
-        manifest = _read_manifest(output / name)
+        manifest = _read_manifest(output.child(name))
     except InputError:
         return False
     return manifest is not None and manifest.get("split") == name
 
 
-def open_folder(plan: Plan, restart: bool) -> list[dict[str, Any] | None]:
-    """Prepare a data folder; for every job the commit mark of its finished shard, or None.
+def open_folder(plan: Plan, restart: bool = False, retry_failed: bool = False) -> None:
+    """Make sure that a data folder is, or may become, the plan's.
 
     Raises:
-        InputError: the folder holds other data, or was built otherwise and `restart` is False.
+        InputError: the folder holds other data, or was built otherwise and `restart` is False. With
+            `retry_failed` the shards with failures may be of another input.
     """
-    remove_temporaries(plan.folder)
+    others = sorted(name for name in plan.folder.files() if OWN_FILE.fullmatch(name))
     manifest = _read_manifest(plan.folder)
     if manifest is None:
-        others = sorted(path.name for path in plan.folder.iterdir() if _OWN_FILE.match(path.name))
         if others:
             raise InputError(
                 f"--output {plan.folder}: holds {', '.join(others[:5])} and no manifest.json of "
@@ -134,24 +94,62 @@ def open_folder(plan: Plan, restart: bool) -> list[dict[str, Any] | None]:
     elif restart:
         _remove_own(plan.folder)
     else:
-        _check_same(plan, manifest)
-    head = _head(plan) | {"complete": False}
+        _check_same(plan, manifest, retry_failed)
     if manifest is None or restart:
-        write_json(plan.folder / "manifest.json", head)
-    return [_finished(job) for job in plan.jobs]
+        announce(plan)
 
 
-def close_folder(plan: Plan, stats: Sequence[Mapping[str, Any]]) -> None:
+def announce(plan: Plan) -> None:
+    """Write the manifest of a folder that is not complete."""
+    _write_json(plan.folder, "manifest.json", _head(plan) | {"complete": False})
+
+
+def close_folder(plan: Plan, marks: Sequence[Mark]) -> None:
     """Write `sizes.json` and the complete manifest after the last shard."""
-    remove_temporaries(plan.folder)
-    names = [job.shard.name for job in plan.jobs]
-    sizes = {name: mark["successes"] for name, mark in zip(names, stats, strict=True)}
+    names = [job.name for job in plan.jobs]
+    sizes = {name: mark["successes"] for name, mark in zip(names, marks, strict=True)}
     shards = {
         name: {"sha256": mark["sha256"], "bytes": mark["bytes"], "count": mark["successes"]}
-        for name, mark in zip(names, stats, strict=True)
+        for name, mark in zip(names, marks, strict=True)
     }
-    write_json(plan.folder / "sizes.json", sizes)
-    write_json(plan.folder / "manifest.json", _head(plan) | {"complete": True, "shards": shards})
+    _write_json(plan.folder, "sizes.json", sizes)
+    _write_json(plan.folder, "manifest.json", _head(plan) | {"complete": True, "shards": shards})
+
+
+def finished(plan: Plan) -> list[Mark | None]:
+    """For every job the commit mark of its shard where that is finished, or None."""
+    marks: list[Mark | None] = []
+    for job, mark in zip(plan.jobs, former(plan), strict=True):
+        wanted = {"input_sha256": job.input_sha256, "settings_sha256": job.settings_sha256}
+        is_ours = mark is not None and all(mark.get(key) == wanted[key] for key in wanted)
+        marks.append(mark if is_ours else None)
+    return marks
+
+
+def former(plan: Plan) -> list[Mark | None]:
+    """For every job the commit mark of a shard that is whole, of whatever input."""
+    sizes = plan.folder.files()
+    marks: list[Mark | None] = []
+    for job, mark in zip(plan.jobs, _read_marks(plan, sizes), strict=True):
+        if mark is None or any(name not in sizes for name in job.files):
+            marks.append(None)
+        else:
+            marks.append(mark if mark.get("bytes") == sizes[job.name] else None)
+    return marks
+
+
+def _read_marks(plan: Plan, sizes: Mapping[str, int]) -> list[Mark | None]:
+    names = [job.mark_name for job in plan.jobs if job.mark_name in sizes]
+    read = plan.folder.read_several(names)
+    return [_mark(read.get(job.mark_name, b"")) for job in plan.jobs]
+
+
+def _mark(data: bytes) -> Mark | None:
+    try:
+        mark = json.loads(data)
+    except ValueError:
+        return None
+    return mark if isinstance(mark, dict) else None
 
 
 def _head(plan: Plan) -> dict[str, Any]:
@@ -165,20 +163,21 @@ def _head(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    path = folder / "manifest.json"
-    if not path.exists():
-        return None
+def _read_manifest(folder: Destination) -> dict[str, Any] | None:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(folder.read("manifest.json"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: unreadable ({error})") from None
+        raise InputError(f"{folder}/manifest.json: unreadable ({error})") from None
     if not isinstance(manifest, dict) or manifest.get("tool") != _TOOL:
-        raise InputError(f"{path}: written by another tool; choose an empty folder for --output")
+        raise InputError(
+            f"{folder}/manifest.json: written by another tool; choose an empty folder for --output"
+        )
     return manifest
 
 
-def _check_same(plan: Plan, manifest: Mapping[str, Any]) -> None:
+def _check_same(plan: Plan, manifest: Mapping[str, Any], retry_failed: bool) -> None:
     old, new = manifest.get("settings", {}), dict(plan.settings)
     differing = [
         f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
@@ -188,7 +187,7 @@ def _check_same(plan: Plan, manifest: Mapping[str, Any]) -> None:
     if manifest.get("contract") != CONTRACT:
         differing.append(f"contract was {manifest.get('contract')!r}, is {CONTRACT}")
     if not differing and manifest.get("input_sha256") != plan.input_sha256:
-        differing.append(f"the input has changed ({_first_change(plan)})")
+        differing += _input_changes(plan, manifest, retry_failed)
     if differing:
         raise InputError(
             f"{plan.folder} was built otherwise: {'; '.join(differing)}; "
@@ -196,51 +195,36 @@ def _check_same(plan: Plan, manifest: Mapping[str, Any]) -> None:
         )
 
 
-def _first_change(plan: Plan) -> str:
-    for job in plan.jobs:
-        mark = _read_mark(job)
-        if mark is not None and mark.get("input_sha256") != job.input_sha256:
-            return f"first in {job.shard.name}"
-    return "after the last finished shard"
-
-
-def _finished(job: ShardJob) -> dict[str, Any] | None:
-    mark = _read_mark(job)
-    wanted = {"settings_sha256": job.settings_sha256, "input_sha256": job.input_sha256}
-    if mark is None or any(mark.get(name) != value for name, value in wanted.items()):
-        return None
-    beside = (job.shard.with_suffix(".parquet"), sidecar_path(job.shard, "index"))
-    whole = job.shard.is_file() and job.shard.stat().st_size == mark.get("bytes")
-    return mark if whole and all(path.is_file() for path in beside) else None
-
-
-def _read_mark(job: ShardJob) -> dict[str, Any] | None:
-    try:
-        mark = json.loads(stats_path(job.shard).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return mark if isinstance(mark, dict) else None
-
-
-def _own_folders(folder: Path) -> list[Path]:
-    return [path for path in (folder, folder / "annotations" / "index") if path.is_dir()]
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed build left half written."""
-    for place in _own_folders(folder):
-        for path in place.iterdir():
-            if _OWN_TEMPORARY.fullmatch(path.name):
-                path.unlink(missing_ok=True)
-
-
-def _remove_own(folder: Path) -> None:
-    """Remove the files of a former build; the manifest goes last, as it says whose they are."""
-    own = [
-        path
-        for place in _own_folders(folder)
-        for path in place.iterdir()
-        if _OWN_FILE.match(path.name)
+def _input_changes(plan: Plan, manifest: Mapping[str, Any], retry_failed: bool) -> list[str]:
+    """What a retry may not take for repaired pictures; without a retry, any change."""
+    marks = _read_marks(plan, plan.folder.files())
+    changed = [
+        (job, mark)
+        for job, mark in zip(plan.jobs, marks, strict=True)
+        if mark is not None and mark.get("input_sha256") != job.input_sha256
     ]
-    for path in sorted(own, key=lambda path: path.name == "manifest.json"):
-        path.unlink()
+    first = f"first in {changed[0][0].name}" if changed else "after the last finished shard"
+    if not retry_failed:
+        failed = any(mark["count"] > mark["successes"] for _, mark in changed)
+        hint = ": if only pictures that failed were repaired, give --retry-failed" if failed else ""
+        return [f"the input has changed ({first}{hint})"]
+    intact = [job for job, mark in changed if mark["count"] == mark["successes"]]
+    if intact:
+        return [f"the input of {intact[0].name}, in which nothing had failed, has changed"]
+    pairs = zip(plan.jobs, marks, strict=True)
+    known = [job.input_sha256 if mark is None else mark["input_sha256"] for job, mark in pairs]
+    if sha256_json(known) != manifest.get("input_sha256"):
+        return ["the input has changed outside the shards that are finished"]
+    return []
+
+
+def _remove_own(folder: Destination) -> None:
+    """Remove the files of a former build; the manifest goes last, as it says whose they are."""
+    own = [name for name in folder.files() if OWN_FILE.fullmatch(name)]
+    for name in sorted(own, key=lambda name: name == "manifest.json"):
+        folder.remove(name)
+
+
+def _write_json(folder: Destination, name: str, value: object) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    folder.write(name, encode(text))

@@ -11,8 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from data_tools.benchmark_layout import write_classification_set
-from data_tools.build import Writing, write_collection
 from data_tools.collection import Collection, Picture
+from data_tools.engine import Options
 from data_tools.errors import InputError
 from data_tools.progress import bar
 from data_tools.shapes_captions import Description, describe, plural
@@ -28,6 +28,7 @@ from data_tools.shapes_world import (
     make_labelled,
     make_scene,
 )
+from data_tools.writing import Writing, write_collection
 from vlp.data.numbers import NUMBERS
 
 _LEAST_TEST_PAIRS = 200
@@ -36,30 +37,26 @@ _MOST_DRAWS = 20  # for a test scene, until its kinds count as exhausted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shapes:
+class Shapes(Options):
     """Make pictures of coloured shapes with exact captions, rewrites, counts and negatives.
 
     Args:
         output: folder for train, test and classification.
         pairs: pictures with captions in all; a tenth of them, but 200 where there are enough, is
             the test split.
-        seed: equal seeds give equal bytes.
         image_size: side of a picture in pixels.
         kinds: kinds of scenes to draw, of single, pair, between and count: a name, a list of them,
             or relative weights; {single: 15, pair: 40, between: 15, count: 30} without it.
         numbers: share of the train split's count scenes whose texts tell the number; the others
             say "some". The test split always tells it.
-        workers: processes; 0 is one for each core.
         restart: remove what an earlier run wrote in output, and make it anew.
     """
 
     output: Path
     pairs: int
-    seed: int = 0
     image_size: int = 64
     kinds: dict[str, float] | list[str] | str | None = None
     numbers: float = 1.0
-    workers: int = 0
     restart: bool = False
 
 
@@ -95,10 +92,10 @@ def shapes(options: Shapes) -> None:
         reader=SceneReader(image_size=options.image_size, kinds=kinds),
     )
     writing = Writing(
-        output=options.output,
+        output=str(options.output),
         settings=_settings(options, kinds),
+        run=options,
         samples_per_shard=SAMPLES_PER_SHARD,
-        workers=options.workers,
         restart=options.restart,
     )
     write_collection(collection, writing)
@@ -110,8 +107,6 @@ def shapes(options: Shapes) -> None:
 def _check(options: Shapes) -> None:
     if options.pairs < 2:
         raise InputError(f"--pairs {options.pairs}: expected at least 2, one for each split")
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: expected 0 or more")
     if not 32 <= options.image_size <= 1024:
         raise InputError(f"--image-size {options.image_size}: expected 32 to 1024 pixels")
     if not 0 <= options.numbers <= 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from data_tools.collection import Picture
 from data_tools.shapes_world import Scene, Spot, make_scene, outline
 
 _FINER = 4  # drawn this many times larger
@@ -94,12 +95,12 @@ class SceneReader:
     image_size: int  # pixels
     kinds: Mapping[str, float]  # relative weights
 
-    def read(self, source: str) -> bytes:
-        match = re.fullmatch(r"shapes://(\d+)/(\w+)/(\d+)", source)
+    def read(self, picture: Picture) -> bytes:
+        match = re.fullmatch(r"shapes://(\d+)/(\w+)/(\d+)", picture.source)
         if match is None:
-            raise ValueError(f"{source!r} names no scene")
+            raise ValueError(f"{picture.source!r} names no scene")
         scene = make_scene(int(match[1]), match[2], int(match[3]), self.kinds)
         return draw_scene(scene, self.image_size)
 
-    def size(self, source: str) -> int:
+    def size(self, picture: Picture) -> int:
         return self.image_size

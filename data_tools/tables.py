@@ -13,33 +13,37 @@ from vlp.data.tables import Row, TableError, check_names
 SUFFIXES = (*tables.SUFFIXES, ".parquet")
 
 
-def read_rows(path: Path, named: Container[str | None] = ()) -> Iterator[Row]:
+def read_rows(
+    path: Path, named: Container[str | None] = (), without: str | None = None
+) -> Iterator[Row]:
     """Every row of a table, by the suffix of its name.
 
     Args:
         named: columns that are read whatever they hold; others of binary data are left out.
+        without: a column of a parquet that is left out without a word.
 
     Raises:
         InputError: not UTF-8, a repeated column, a row of another length, no table at all.
     """
     parquet = path.suffix.lower() == ".parquet"
     try:
-        yield from _parquet(path, named) if parquet else tables.read_rows(path)
+        yield from _parquet(path, named, without) if parquet else tables.read_rows(path)
     except TableError as error:
         raise InputError(str(error)) from None
 
 
-def _parquet(path: Path, named: Container[str | None]) -> Iterator[Row]:
+def _parquet(path: Path, named: Container[str | None], without: str | None) -> Iterator[Row]:
     number = 0
     try:
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
         check_names(path, schema.names)
-        binary = [f.name for f in schema if f.name not in named and _holds_bytes(f.type)]
+        fields = [field for field in schema if field.name != without]
+        binary = [f.name for f in fields if f.name not in named and _holds_bytes(f.type)]
         if binary:
             print(f"{path}: columns of binary data are left out: {', '.join(binary)}", flush=True)
-        kept = [name for name in schema.names if name not in binary]
-        for batch in file.iter_batches(columns=kept if binary else None):
+        kept = [field.name for field in fields if field.name not in binary]
+        for batch in file.iter_batches(columns=None if kept == schema.names else kept):
             for values in _without_nanoseconds(batch).to_pylist():
                 number += 1
                 yield Row(f"{path}, row {number}", values)

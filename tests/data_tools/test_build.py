@@ -9,15 +9,21 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_tools.build import Build, build
+from data_tools.collection import Collection, Picture
+from data_tools.destination import LocalFolder
+from data_tools.engine import Options
 from data_tools.errors import InputError, RunError
+from data_tools.writing import Writing, write_collection
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import fields, files, rows, samples
-from vlp.data.index import ShardIndex, caption_sha256, sidecar_path
+from vlp.data.index import ShardIndex, build_index, caption_sha256, sidecar_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +54,7 @@ def test_shards_hold_the_contract(photos: Path, tmp_path: Path) -> None:
         "bytes": len(shard),
         "count": 3,
     }
+    assert pq.read_table(sidecar_path(out / "00001.tar", "index")) == build_index(out / "00001.tar")
     index = ShardIndex.read(str(out / "00001.tar"))
     member = index.members(1)["jpg"]
     assert shard[member.offset : member.offset + member.size] == jpeg(4)
@@ -211,9 +218,10 @@ def test_a_split_that_is_gone_is_refused(photos: Path, tmp_path: Path) -> None:
 
 
 def test_two_builds_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> None:
-    from data_tools.manifest import locked
-
-    with locked(tmp_path / "out"), pytest.raises(InputError, match="another build"):
+    with (
+        LocalFolder(tmp_path / "out").held("1/1"),
+        pytest.raises(InputError, match="another build"),
+    ):
         build(Build(input=photos, output=tmp_path / "out", workers=1))
 
 
@@ -240,6 +248,43 @@ def test_a_full_disk_is_an_error_and_the_build_goes_on_later(tmp_path: Path) -> 
     assert not list((tmp_path / "out").glob(".*"))
     build(Build(input=folder, output=tmp_path / "out", samples_per_shard=1, workers=1))
     assert len(list((tmp_path / "out").glob("*.tar"))) == 3
+
+
+@dataclass(frozen=True)
+class FatalReader:
+    """Ends its process at the third picture, as often as there are files in a folder."""
+
+    lives: Path
+
+    def read(self, picture: Picture) -> bytes:
+        if picture.source == "2":
+            for life in sorted(self.lives.iterdir()):
+                life.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return jpeg(int(picture.source))
+
+    def size(self, picture: Picture) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(("kills", "is_lost"), [(1, False), (3, True)])
+def test_a_killed_worker_costs_at_most_its_shard(tmp_path, capsys, kills, is_lost) -> None:
+    (tmp_path / "lives").mkdir()
+    for life in range(kills):
+        (tmp_path / "lives" / str(life)).touch()
+    pictures = [Picture(source=str(number), captions=("one",)) for number in range(4)]
+    collection = Collection(kind="", splits={"": pictures}, reader=FatalReader(tmp_path / "lives"))
+    run, out = Options(workers=2, executor="process"), str(tmp_path / "out")
+    writing = Writing(output=out, settings={}, run=run, samples_per_shard=1)
+    if is_lost:
+        with pytest.raises(RunError, match="1 of 4 failed"):
+            write_collection(collection, writing)
+        printed = capsys.readouterr()
+        assert "4 inputs = 3 written + 1 in shards still to come" in printed.out
+        assert "00002.tar: its worker was killed 3 times" in printed.err
+    write_collection(collection, writing)
+    assert len(list((tmp_path / "out").glob("*_stats.json"))) == 4
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["complete"]
 
 
 def test_nothing_written_is_a_failure(photos: Path, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from data_tools.build import Build, build
-from data_tools.collection import Collection
+from data_tools.collection import Collection, Columns
 from data_tools.errors import InputError
-from data_tools.inputs import Columns, read_input
+from data_tools.inputs import read_input
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import rows, samples
 
@@ -87,7 +87,8 @@ def test_a_folder_that_is_no_input_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(0))
     (tmp_path / "0.tar").write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"1 pictures, 0 of them with a .txt, 1 tars.*index FOLDER"
+        InputError,
+        match=r"1 pictures, 0 of them with a .txt, 1 tars.*for tars, a folder of them alone",
     ):
         read(tmp_path)
 

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.build import Build, build
-from data_tools.collection import Collection
+from data_tools.collection import Collection, Columns
 from data_tools.errors import InputError
-from data_tools.inputs import Columns, read_input
+from data_tools.inputs import read_input
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import rows, samples
 
@@ -260,7 +260,7 @@ def test_columns_of_binary_data_are_left_out_by_name(tmp_path: Path, capsys) -> 
     assert "columns of binary data are left out: jpg, both, many" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("option", ["image", "caption", "split"])
+@pytest.mark.parametrize("option", ["caption", "split"])
 @pytest.mark.parametrize("column", ["jpg", "both"])
 def test_a_column_of_binary_data_that_is_named_is_refused_shortly(
     tmp_path: Path, option: str, column: str

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_tools.pictures import store
+from data_tools.pictures import Policy, store
 from tests.data_tools.conftest import jpeg
 from vlp.data.images import UnreadableImageError
 
@@ -47,7 +47,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 24, 3), d
     ],
 )
 def test_plain_pictures_are_kept_byte_for_byte(data: bytes, extension: str) -> None:
-    stored = store(data, None)
+    stored = store(data, Policy())
     assert stored.data == data
     assert stored.verbatim
     assert stored.extension == extension
@@ -58,7 +58,7 @@ def test_plain_pictures_are_kept_byte_for_byte(data: bytes, extension: str) -> N
 def test_transparency_becomes_white(mode: str) -> None:
     image = Image.new("RGBA", (8, 8), (255, 0, 0, 0)).convert(mode)
     image.putalpha(0)
-    stored = store(encoded(image, "PNG"), None)
+    stored = store(encoded(image, "PNG"), Policy())
     assert (pixels(stored.data) == 255).all()
     assert (stored.extension, stored.source_mode, stored.verbatim) == ("png", mode, False)
 
@@ -66,19 +66,19 @@ def test_transparency_becomes_white(mode: str) -> None:
 def test_a_transparent_palette_becomes_white() -> None:
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 255, 0, 0])
-    stored = store(encoded(image, "PNG", transparency=1), None)
+    stored = store(encoded(image, "PNG", transparency=1), Policy())
     assert (pixels(stored.data) == 255).all()
 
 
 def test_sixteen_bits_are_scaled() -> None:
     image = Image.fromarray(np.full((8, 8), 30_000, dtype=np.uint16))
-    stored = store(encoded(image, "PNG"), None)
+    stored = store(encoded(image, "PNG"), Policy())
     assert (pixels(stored.data) == round(30_000 / 65_535 * 255)).all()
 
 
 def test_cmyk_becomes_an_rgb_jpeg() -> None:
     image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    stored = store(encoded(image, "JPEG", quality=100), None)
+    stored = store(encoded(image, "JPEG", quality=100), Policy())
     assert (stored.extension, stored.source_mode) == ("jpg", "CMYK")
     red, green, blue = pixels(stored.data)[8, 8]
     assert red > 200
@@ -89,7 +89,7 @@ def test_cmyk_becomes_an_rgb_jpeg() -> None:
 def test_a_turned_picture_is_stored_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored = store(jpeg(0, exif=exif.tobytes()), None)
+    stored = store(jpeg(0, exif=exif.tobytes()), Policy())
     assert (stored.width, stored.height) == (16, 24)
     again = Image.open(io.BytesIO(stored.data))
     assert again.size == (16, 24)
@@ -98,13 +98,13 @@ def test_a_turned_picture_is_stored_upright() -> None:
 
 def test_an_animation_becomes_its_first_frame() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    stored = store(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), None)
+    stored = store(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), Policy())
     assert (stored.extension, stored.frames) == ("png", 2)
     assert tuple(pixels(stored.data)[0, 0]) == (255, 0, 0)
 
 
 def test_other_formats_become_png_without_loss() -> None:
-    stored = store(encoded(NOISE, "BMP"), None)
+    stored = store(encoded(NOISE, "BMP"), Policy())
     assert stored.extension == "png"
     assert (pixels(stored.data) == np.asarray(NOISE)).all()
 
@@ -121,15 +121,15 @@ def test_other_formats_become_png_without_loss() -> None:
 )
 def test_unreadable_pictures_are_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImageError, match=reason):
-        store(data, None)
+        store(data, Policy())
 
 
 def test_the_short_side_shrinks_and_never_grows() -> None:
-    stored = store(jpeg(0, (90, 60)), 30)
+    stored = store(jpeg(0, (90, 60)), Policy(image_size=30))
     assert (stored.width, stored.height) == (45, 30)
     assert (stored.original_width, stored.original_height) == (90, 60)
     assert Image.open(io.BytesIO(stored.data)).size == (45, 30)
     small = jpeg(0, (90, 60))
-    assert store(small, 60).data == small
-    assert store(small, 100).data == small
-    assert store(jpeg(0, (2000, 2)), 1).height == 1
+    assert store(small, Policy(image_size=60)).data == small
+    assert store(small, Policy(image_size=100)).data == small
+    assert store(jpeg(0, (2000, 2)), Policy(image_size=1)).height == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it.
 
     The folder of `path` is created. On any error the temporary file is removed and `path` is as it
-    was.
+    was. The temporary name holds machine and process, as several may share a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         write(temporary)
         with open(temporary, "rb") as file:

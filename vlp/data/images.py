@@ -8,10 +8,12 @@
 | CMYK, YCbCr, Lab, grey, palette | converted to RGB |
 | animation | first frame |
 | more pixels than `max_pixels` | refused from the header, before anything is decoded |
+| EPS, WMF and other formats that are programs or documents | refused: Pillow would run them |
 """
 
 import io
 import re
+import struct
 import warnings
 from dataclasses import dataclass
 
@@ -21,6 +23,13 @@ from PIL import Image, ImageOps
 
 MAX_PIXELS = 100_000_000
 FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}  # what a shard may hold
+_READABLE = (
+    *FORMATS,
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG2000", "MPO", "PCX", "PPM", "PSD", "QOI", "SGI"),
+    *("TGA", "TIFF"),
+)
+_ICON = b"\0\0\1\0"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _METADATA = (b"Exif\0", b"http://ns.adobe.com/xap/")  # either may say that a picture is turned
 
@@ -51,12 +60,11 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            _check_icon(data, max_pixels)
             image = Image.open(io.BytesIO(data))
-            width, height = image.size
-            if width * height > max_pixels:
-                raise UnreadableImageError(
-                    f"{width} x {height} pixels are more than the limit of {max_pixels}"
-                )
+            if image.format not in _READABLE:
+                raise UnreadableImageError(f"the format {image.format} is not read")
+            _check_size(*image.size, max_pixels)
             mode, file_format = image.mode, image.format or "unknown"
             frames = int(getattr(image, "n_frames", 1))
             turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
@@ -72,6 +80,23 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     rgb = _to_rgb(image)
     changed = turned or frames > 1 or mode not in ("RGB", "L", "P", "1") or _transparent(image)
     return Decoded(rgb, file_format, mode, frames, changed)
+
+
+def _check_icon(data: bytes, max_pixels: int) -> None:
+    """Pillow decodes an icon when it opens it; the PNGs inside say how large they are."""
+    if data.startswith(_ICON):
+        starts = [match.end() + 8 for match in re.finditer(re.escape(_PNG), data)]
+        for at in starts:
+            if at + 8 <= len(data):
+                width, height = struct.unpack_from(">II", data, at)
+                _check_size(width, height, max_pixels)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise UnreadableImageError(
+            f"{width} x {height} pixels are more than the limit of {max_pixels}"
+        )
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
