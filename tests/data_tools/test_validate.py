@@ -208,3 +208,38 @@ def test_what_a_tar_holds_does_not_steer_the_terminal(tmp_path, command) -> None
     assert code == 1
     assert "NAME_CONTROL" in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("place", ["file/report.jsonl", "/proc/report.jsonl"])
+def test_a_report_that_cannot_be_written_is_refused_first(tmp_path, command, place) -> None:
+    (tmp_path / "a.tar").write_bytes(tar(*GOOD))
+    (tmp_path / "file").touch()
+    code, out, err = command("validate", tmp_path / "a.tar", "--report", tmp_path / place)
+    assert (code, out) == (2, "")
+    assert "cannot be written there" in err
+
+
+def test_a_shard_that_vanishes_during_the_run_is_in_the_report(folder, command, monkeypatch):
+    twice = folder.parent / "twice"
+    twice.mkdir()
+    for name in "ab":
+        (twice / f"{name}.tar").write_bytes(tar(*GOOD))
+
+    def find(*arguments):
+        raise FileNotFoundError(2, "No such file or directory", "b.tar")
+
+    monkeypatch.setattr("data_tools.defects.across.find_keys", find)
+    code, out, _ = command("validate", twice, "--executor", "serial")
+    assert code == 1
+    assert "FILE_UNREADABLE" in out
+
+
+def test_a_folder_of_folders_is_told_how_to_be_given(folder, command) -> None:
+    code, _, err = command("validate", folder.parent)
+    assert code == 2
+    assert f"those of its folders are '{folder.parent}/*'" in err
+
+
+def test_the_documentation_has_the_table_of_codes():
+    text = (Path(__file__).parents[2] / "docs" / "data_tools.md").read_text(encoding="utf-8")
+    assert as_markdown().strip() in text
