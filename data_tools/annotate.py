@@ -4,7 +4,6 @@ The parquet's metadata say by which recipe it was made, from which samples, and 
 run goes on from the sidecars that are there; one that another recipe made is not replaced unasked.
 """
 
-import glob
 import hashlib
 import json
 from collections import Counter
@@ -19,9 +18,11 @@ import pyarrow.parquet as pq
 
 from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError, RunError
+from data_tools.leftovers import remove_leftovers
 from data_tools.samples import source_sha256
 from vlp.data.files import replace_atomically
 from vlp.data.index import sidecar_path
+from vlp.data.tar import DamagedShardError
 
 Arguments = TypeVar("Arguments")
 
@@ -120,7 +121,7 @@ def read_sidecar(shard: Path, name: str) -> pa.Table:
     path = sidecar_path(shard, name)
     try:
         return pq.read_table(path)
-    except (FileNotFoundError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException) as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else f"unreadable ({error})"
         raise InputError(f"{shard}: the sidecar {path} is {reason}") from None
 
@@ -132,8 +133,7 @@ def write_sidecar(shard: Path, recipe: Recipe, made: Made) -> None:
     marks = _marks(shard, recipe) | {_COUNTS: _json(dict(made.counts))}
     table = table.cast(recipe.schema).replace_schema_metadata(marks)
     path = sidecar_path(shard, recipe.name)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a run that was killed
-        left.unlink(missing_ok=True)
+    remove_leftovers(path)
     replace_atomically(path, partial(pq.write_table, table))
 
 
@@ -166,8 +166,16 @@ def _is_finished(shard: Path, recipe: Recipe, restart: bool) -> bool:
     path = sidecar_path(shard, recipe.name)
     if not path.exists():
         return False
-    there = _metadata(path)
-    wanted = _marks(shard, recipe)
+    try:
+        wanted = _marks(shard, recipe)
+    except DamagedShardError:
+        return False  # making it names the shard, and the others go on
+    try:
+        there = _metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        if restart:
+            return False
+        raise InputError(f"{path} cannot be read ({error}); --restart replaces it") from None
     if there.get(_RECIPE) != wanted[_RECIPE]:
         if restart:
             return False
@@ -179,10 +187,7 @@ def _is_finished(shard: Path, recipe: Recipe, restart: bool) -> bool:
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
-    try:
-        return pq.read_schema(path).metadata or {}
-    except pa.ArrowException:
-        return {}
+    return pq.read_schema(path).metadata or {}
 
 
 def _difference(found: bytes | None, recipe: Recipe) -> str:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from data_tools.annotate import Annotated, Recipe, SidecarOptions, annotate, conserved, unfinished
+from data_tools.engine import own_part
 from data_tools.errors import InputError
 from data_tools.near_misses import sidecar
 from data_tools.near_misses.captions import excluded
-from data_tools.near_misses.making import KINDS_OF, Making, make
+from data_tools.near_misses.making import KINDS_OF, QUESTIONS, Making, make
 from data_tools.near_misses.rules import NEGATION
-from data_tools.rewriting.backends import BackendOptions, backend_options, make_backend
+from data_tools.rewriting.backends import BackendOptions, backend_options, make_backend, workers_of
+from data_tools.rewriting.failures import forget_failed_shards, tell_failures
 from data_tools.samples import find_shards
 from vlp.data.sidecars import NEGATIVES
 
@@ -48,6 +50,7 @@ class Negatives(SidecarOptions, BackendOptions):
             this folder, or to trigrams of the captions (ngram).
         refine: leave near misses out until text alone does not give the others away to this model
             (a folder, or ngram).
+        retry_failed: ask again what failed in an earlier run of llm.
         backend: of llm, where it must be given.
     """
 
@@ -61,6 +64,7 @@ class Negatives(SidecarOptions, BackendOptions):
     top_k: int = 10
     blind_test: str = ""
     refine: str = ""
+    retry_failed: bool = False
     backend: Literal["", "transformers", "http", "replay"] = ""  # type: ignore[assignment]
 
 
@@ -69,7 +73,7 @@ def negatives(options: Negatives) -> None:
 
     Raises:
         InputError: options that do not fit together, or sidecars of other settings.
-        RunError: shards that failed.
+        RunError: shards that failed, or no question at all got an answer.
     """
     making = _making(options)
     shards = find_shards(options.shards)
@@ -81,14 +85,17 @@ def negatives(options: Negatives) -> None:
         inputs=making.guards,
         what="near misses",
     )
-    run = annotate(make, shards, recipe, making, _with_room(options, making.model))
+    if options.retry_failed:
+        forget_failed_shards(own_part(shards, options), own)
+    run = annotate(make, shards, recipe, making, _with_workers(options, making.model))
     _print(run)
     run.finish()
+    tell_failures(run.counts, run.counts[QUESTIONS])
     if not (options.refine or options.blind_test):
         return
     judges = _judges(own, options)
     for judge in judges.values():
-        judge.prepare(shards, options)
+        judge.prepare(shards, _with_workers(options, judge.model))
     left = {*unfinished(shards, recipe)}.union(*(j.unfinished(shards) for j in judges.values()))
     if left:
         print(
@@ -143,7 +150,7 @@ def _making(options: Negatives) -> Making:
             raise InputError(f"--{flag} {getattr(options, name)}: expected 1 or more")
     _check_model(options)
     excluded(options.exclude_captions)  # raises for a file that cannot be read
-    model = None if options.mode == "rules" else _backend(options)
+    model = None if options.mode == "rules" else _asked_model(options)
     return Making(
         name=f"{options.name}/{_UNREFINED}" if options.refine else options.name,
         mode=options.mode,
@@ -183,7 +190,7 @@ def _check_model(options: Negatives) -> None:
         read = set(names) - {"top_k"}
     elif options.mode == "fill-mask":
         read = {*_OF_LOCAL_MODELS, "top_k"}
-    if {options.refine, options.blind_test} - {"", _NGRAM}:
+    if _has_local_judge(options):
         read |= {*_OF_LOCAL_MODELS} - {"model"}
     for name in names:
         if name not in read and getattr(options, name) != defaults[name]:
@@ -191,6 +198,8 @@ def _check_model(options: Negatives) -> None:
             raise InputError(f"--{flag}: --mode {options.mode} does not use it")
     if options.mode == "fill-mask" and not options.model:
         raise InputError("--mode fill-mask needs --model, the folder of a masked language model")
+    if options.retry_failed and options.mode != "llm":
+        raise InputError(f"--retry-failed: --mode {options.mode} does not use it")
     if options.mode == "llm" and not options.backend:
         raise InputError("--mode llm needs --backend: transformers, http or replay")
 
@@ -198,6 +207,19 @@ def _check_model(options: Negatives) -> None:
 def _backend(options: Negatives) -> BackendOptions:
     """The options of models in this process; llm's own is what the user gives."""
     return backend_options(replace(options, backend=options.backend or "transformers"))
+
+
+def _asked_model(options: Negatives) -> BackendOptions:
+    """Without the options of a judge in this process, where the model that is asked is not."""
+    model = _backend(options)
+    if model.backend == "transformers" or not _has_local_judge(options):
+        return model
+    plain = BackendOptions(backend=model.backend)
+    return replace(model, batch=plain.batch, device=plain.device, dtype=plain.dtype)
+
+
+def _has_local_judge(options: Negatives) -> bool:
+    return bool({options.refine, options.blind_test} - {"", _NGRAM})
 
 
 def _identity(options: Negatives, model: BackendOptions | None) -> tuple[tuple[str, object], ...]:
@@ -213,14 +235,8 @@ def _identity(options: Negatives, model: BackendOptions | None) -> tuple[tuple[s
     )  # fmt: skip
 
 
-def _with_room(options: Negatives, model: BackendOptions | None) -> Negatives:
-    """One worker for one GPU, unless more are asked for: each holds the model."""
-    if model is None or model.backend != "transformers" or options.workers:
-        return options
-    from data_tools.rewriting.generation import device_of
-
-    is_shared = device_of(model).type != "cpu"
-    return replace(options, workers=1) if is_shared else options
+def _with_workers(options: Negatives, model: BackendOptions | None) -> Negatives:
+    return replace(options, workers=workers_of(model, options.workers))
 
 
 def _print(run: Annotated) -> None:

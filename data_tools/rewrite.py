@@ -11,10 +11,11 @@ from data_tools.annotate import Annotated, Recipe, SidecarOptions, annotate, con
 from data_tools.engine import own_part
 from data_tools.errors import InputError
 from data_tools.rewriting import judging, questions
-from data_tools.rewriting.backends import BackendOptions, backend_options, make_backend
+from data_tools.rewriting.backends import BackendOptions, backend_options, make_backend, workers_of
+from data_tools.rewriting.failures import tell_failures
 from data_tools.rewriting.judging import Judging, make_texts
 from data_tools.rewriting.line_order import joined_by_order
-from data_tools.rewriting.quality import ALLOWABLE, VERDICTS, Limits, clean
+from data_tools.rewriting.quality import ALLOWABLE, UNASKED, VERDICTS, Limits, clean
 from data_tools.rewriting.questions import Asking, answers_of, make_answers
 from data_tools.rewriting.repeated import example, most_allowed, repeated_answers
 from data_tools.rewriting.resuming import forget_failures, mixes_only_repeats
@@ -23,8 +24,6 @@ from data_tools.rewriting.watching import Watch
 from data_tools.samples import find_shards
 from vlp.data.index import shard_length
 from vlp.data.sidecars import REWRITES
-
-_CAUSES = 5  # causes of failures that are printed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ def rewrite(options: Rewrite) -> None:
 
     Raises:
         InputError: options that do not fit together, or sidecars of other settings.
-        RunError: shards that failed.
+        RunError: shards that failed, or no question at all got an answer.
     """
     limits = _limits(options)
     shards = find_shards(options.shards)
@@ -168,7 +167,13 @@ def _ask(shards: Sequence[Path], asking: Asking, options: Rewrite) -> Annotated:
     if options.captions == "first":
         total = options.variants * sum(shard_length(str(shard)) for shard in logs)
     with Watch([log.path for log in logs.values()], total) as watch:
-        asked = annotate(make_answers, shards, recipe, asking, _with_room(options))
+        asked = annotate(
+            make_answers,
+            shards,
+            recipe,
+            asking,
+            replace(options, workers=workers_of(asking.backend, options.workers)),
+        )
     if logs:
         print(watch.told())
     if options.cache is None:
@@ -176,16 +181,6 @@ def _ask(shards: Sequence[Path], asking: Asking, options: Rewrite) -> Annotated:
             if str(shard) not in asked.run.failures:
                 asking.log(shard).remove()
     return asked
-
-
-def _with_room(options: Rewrite) -> Rewrite:
-    """One worker for one GPU, unless more are asked for: each holds the model."""
-    if options.backend != "transformers" or options.workers:
-        return options
-    from data_tools.rewriting.generation import device_of
-
-    is_shared = device_of(options).type != "cpu"
-    return replace(options, workers=1) if is_shared else options
 
 
 def _judge(
@@ -220,6 +215,7 @@ def _judge(
             f"answers that more than {most:,} different captions got: {len(repeated):,}; "
             f"{repeated[answer]:,} got the commonest, {text!r:.120}"
         )
+    tell_failures(asked, asked["answers"] - made.counts[UNASKED])
 
 
 def _print(asked: Counter[str], judged: Counter[str], asking: Asking) -> None:
@@ -230,8 +226,3 @@ def _print(asked: Counter[str], judged: Counter[str], asking: Asking) -> None:
     texts = judged["samples with texts"]
     rest = {"with texts": texts, "with none": asked["samples"] - texts - without}
     print(conserved(asked["samples"], rest | {"without a caption to ask about": without}))
-    causes = Counter({name: n for name, n in asked.items() if name.startswith("error: ")})
-    for cause, count in causes.most_common(_CAUSES):
-        print(f"  {count:,} failed: {cause.removeprefix('error: ')}")
-    if causes:
-        print("  --retry-failed asks these again")

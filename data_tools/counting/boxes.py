@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ class Box:
     corners: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
     score: float | None = None  # None where people drew the box
     crowd: bool = False  # it stands for many that nobody counted
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.corners
+        x0, y0, x1, y1 = self.corners
+        if not (all(map(isfinite, self.corners)) and x0 <= x1 and y0 <= y1):
+            raise ValueError(f"corners {self.corners}: expected x0 <= x1 and y0 <= y1")
+        if self.score is not None and not 0 <= self.score <= 1:
+            raise ValueError(f"score {self.score}: expected 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ def boxes_by_sample(shard: Path, name: str) -> dict[tuple[str, str], tuple[Box, 
             except (AttributeError, TypeError, ValueError):
                 raise InputError(
                     f"{shard}: sidecar {name}: sample {row['key']!r}: expected as many boxes and "
-                    "scores as labels"
+                    "scores as labels, each box [x0, y0, x1, y1], each score null or from 0 to 1"
                 ) from None
         found[row["key"], row["src_sha256"]] = boxes
     return found
@@ -174,7 +183,8 @@ def _table(path: Path) -> Iterator[tuple[str, Picture, Sequence[str]]]:
                 f"{row.place}: expected a list `objects` and a name in {', '.join(_NAMED)}; "
                 f"the fields are {', '.join(row.values)}"
             )
-        yield name, Picture(tuple(_box(one, row.place) for one in objects), _size(row.values)), ()
+        boxes = tuple(_box(one, row.place) for one in objects)
+        yield name, Picture(boxes, _given_size(row.values, row.place)), ()
 
 
 def _coco(path: Path, data: bytes) -> Iterator[tuple[str, Picture, Sequence[str]]]:
@@ -188,8 +198,11 @@ def _coco(path: Path, data: bytes) -> Iterator[tuple[str, Picture, Sequence[str]
             objects[one["image_id"]].append(_box(named, place))
         classes = [canonical(name) for name in names.values()]
         for one in whole["images"]:
-            yield one["file_name"], Picture(tuple(objects[one["id"]]), _size(one)), classes
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+            size = _given_size(one, f"{path}, image {one['id']}")
+            yield one["file_name"], Picture(tuple(objects[one["id"]]), size), classes
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"--boxes {path}: expected COCO's instances, with images, annotations and categories "
             f"({type(error).__name__}: {error})"
@@ -199,6 +212,8 @@ def _coco(path: Path, data: bytes) -> Iterator[tuple[str, Picture, Sequence[str]
 def _box(one: Any, place: str) -> Box:  # noqa: ANN401 (what a file holds)
     try:
         label = one.get("category") or one["label"]
+        if not label or not isinstance(one["bbox"], list):
+            raise ValueError("no label, or no list")
         x, y, width, height = map(float, one["bbox"])
         score = one.get("score")
         corners = (x, y, x + width, y + height)
@@ -206,14 +221,23 @@ def _box(one: Any, place: str) -> Box:  # noqa: ANN401 (what a file holds)
         return Box(canonical(label), corners, None if score is None else float(score), crowd)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(
-            f"{place}: expected an object with `category` or `label` and `bbox` "
-            f"[x, y, width, height], got {one!r:.80}"
+            f"{place}: expected an object with `category` or `label`, `bbox` [x, y, width, height] "
+            f"in pixels, and no `score` or one from 0 to 1, got {one!r:.80}"
         ) from None
+
+
+def _given_size(values: Mapping[str, Any], place: str) -> Size | None:
+    size = _size(values)
+    if size is None and (values.get("width") or values.get("height")):
+        raise InputError(f"{place}: expected `width` and `height` in pixels, or neither")
+    return size
 
 
 def _size(values: Mapping[str, Any]) -> Size | None:
     width, height = values.get("width"), values.get("height")
-    return (float(width), float(height)) if width and height else None
+    if not isinstance(width, int | float) or not isinstance(height, int | float):
+        return None
+    return (float(width), float(height)) if width > 0 and height > 0 else None
 
 
 def _record(sample: RawSample) -> Mapping[str, Any]:

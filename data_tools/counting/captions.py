@@ -53,9 +53,9 @@ def read_excluded(path: Path) -> frozenset[str]:
             raise InputError(
                 f"--exclude-captions {path}: expected .json, .txt or {', '.join(SUFFIXES)}"
             )
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
         raise InputError(f"--exclude-captions {path}: {error}") from None
     found = frozenset(filter(None, map(normalised, captions)))
     if not found:

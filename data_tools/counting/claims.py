@@ -11,8 +11,8 @@ from typing import Literal
 
 from data_tools.counting.classes import counted_classes
 from data_tools.counting.meanings import excluded, excluded_noun
-from data_tools.counting.nouns import is_plural, singular
-from data_tools.counting.word_lists import words
+from data_tools.plurals import is_plural, singular
+from data_tools.word_lists import words
 from vlp.data.numbers import NumberSpan, find_number, find_numbers
 
 WINDOW = 5  # words behind the number among which the noun is looked for

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from data_tools.counting.nouns import singular
-from data_tools.counting.word_lists import names, words
+from data_tools.plurals import singular
+from data_tools.word_lists import names, words
 
 COCO = names(
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire "

@@ -91,7 +91,10 @@ def classes_of(folder: Path) -> tuple[str, ...]:
     Raises:
         InputError: its configuration names none.
     """
-    labels = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("id2label")
+    try:
+        labels = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("id2label")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"--detector {folder}: config.json cannot be read ({error})") from None
     if not labels:
         raise InputError(f"--detector {folder}: no id2label in config.json; give --open-vocabulary")
     return tuple(sorted({canonical(str(label)) for label in labels.values() if label != _GAP}))
@@ -199,6 +202,8 @@ def _boxes(found: Mapping[str, Any], labels: Sequence[str]) -> list[Box]:
 def _load(folder: Path, prompted: bool, device: str) -> tuple[Any, Any]:
     import transformers
 
+    from data_tools.rewriting.generation import loading
+
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     readers: tuple[Any, Any] = (
         transformers.AutoImageProcessor,
@@ -207,9 +212,7 @@ def _load(folder: Path, prompted: bool, device: str) -> tuple[Any, Any]:
     if prompted:
         readers = transformers.AutoProcessor, transformers.AutoModelForZeroShotObjectDetection
     processor, model = readers
-    try:
+    with loading(f"--detector {folder}"):
         processor = processor.from_pretrained(folder, local_files_only=True)
         model = model.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"--detector {folder}: {error}") from None
     return processor, model.to(device).eval()

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from data_tools.counting.nouns import singular
-from data_tools.counting.word_lists import words
+from data_tools.plurals import singular
+from data_tools.word_lists import words
 from vlp.data.numbers import NUMBERS, NumberSpan
 
 _NUMBER = rf"(?:one|{'|'.join(NUMBERS.values())}|\d+)"

@@ -123,7 +123,6 @@ SCALES = (
     Scale("state", "deep, shallow", before="water, pool, river, swimming pool"),
     Scale("state", "bare, leafy", before="tree, branch"),
     Scale("state", "ripe, rotten/~unripe", before="fruit"),
-    Scale("state", "bald, bearded", before=_ADULTS),
     Scale("state", "straight, curly", before="hair"),
     Scale("state", "stormy/~cloudy/~gray, clear", before="sky"),
 )

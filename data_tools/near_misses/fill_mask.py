@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM
 from transformers.utils.logging import disable_progress_bar
 
 from data_tools.errors import InputError
@@ -19,7 +19,13 @@ from data_tools.near_misses.rules import MAYBE_TRUE, NO_WORD, NearMiss
 from data_tools.near_misses.sidecar import Found
 from data_tools.near_misses.tokens import Edit, Words, applied, article, in_case_of, normalised
 from data_tools.rewriting.backends import BackendOptions
-from data_tools.rewriting.generation import device_of, dtype_of, model_folder
+from data_tools.rewriting.generation import (
+    device_of,
+    dtype_of,
+    load_tokenizer,
+    loading,
+    model_folder,
+)
 
 _SPACE = ("Ġ", "▁")  # how vocabularies mark the beginning of a word
 _REST = "##"  # and how WordPiece marks the rest of one
@@ -45,15 +51,13 @@ class Filler:
         disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
         folder = model_folder(options.model)
         self._device = device_of(options)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer: Any = load_tokenizer(f"--model {options.model}", folder)
         if self._tokenizer.mask_token is None:
             raise InputError(f"--model {options.model}: its tokenizer has no mask")
-        try:
+        with loading(f"--model {options.model}"):
             model = AutoModelForMaskedLM.from_pretrained(
                 folder, dtype=dtype_of(options), use_safetensors=True
             )
-        except ValueError as error:
-            raise InputError(f"--model {options.model}: {error}") from None
         self._model = model.eval().to(self._device)
         self._words = _whole_words(self._tokenizer)
 

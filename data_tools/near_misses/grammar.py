@@ -1,6 +1,7 @@
-"""Small words, common verbs and adjectives, and how English forms plurals and verbs."""
+"""Small words, common verbs and adjectives, and how English forms verbs."""
 
-from data_tools.near_misses.tokens import is_vowel, word_set
+from data_tools.near_misses.tokens import is_vowel
+from data_tools.word_lists import word_set
 
 ARTICLES = frozenset({"a", "an"})
 DETERMINERS = word_set(
@@ -16,6 +17,10 @@ PREPOSITIONS = word_set(
 _LINKS = word_set(
     "and or but while whilst as who which that is are was were be being has have had can will "
     "does do did then when where there"
+)
+DENIALS = word_set(
+    "no not without never nobody nothing neither nor none isn't aren't wasn't weren't doesn't "
+    "don't isn’t aren’t wasn’t weren’t doesn’t don’t"
 )
 PRONOUNS = word_set("he she him her his hers himself herself they them their it its i you we me us")
 NOT_NOUNS = DETERMINERS | PREPOSITIONS | _LINKS | PRONOUNS  # a noun ends before one of these
@@ -48,7 +53,7 @@ ADJECTIVES = word_set(
     "professional elegant casual formal loose tight matching dressed well-dressed expensive "
     "cheap nice great good bad funny silly scary decorative decorated painted patterned "
     "multicolored multi-colored curly straight deep shallow real fake lovely cheerful foggy "
-    "desolate deserted distant nearby urban rural tropical"
+    "desolate deserted distant nearby urban rural tropical colored coloured"
 )
 
 # third persons, beside which a word is no verb form of its own
@@ -66,48 +71,6 @@ _VERBS = word_set(
     "scream shout cry yawn chew enjoy drag tug land hop sled snowboard skateboard walk barrel "
     "dash shop browse"
 )
-_IRREGULAR_PLURALS = {
-    "child": "children",
-    "person": "people",
-    "mouse": "mice",
-    "goose": "geese",
-    "knife": "knives",
-    "shelf": "shelves",
-    "bookshelf": "bookshelves",
-    "wolf": "wolves",
-    "calf": "calves",
-    "leaf": "leaves",
-    "sheep": "sheep",
-    "deer": "deer",
-    "fish": "fish",
-    "moose": "moose",
-    "cattle": "cattle",
-    "aircraft": "aircraft",
-    "ox": "oxen",
-    "potato": "potatoes",
-    "tomato": "tomatoes",
-    "pair of chopsticks": "pairs of chopsticks",
-    "police officer": "police officers",
-    "foot": "feet",
-    "tooth": "teeth",
-    "family": "families",
-}
-
-
-def plural(noun: str) -> str:
-    """The plural of a noun in lower case; of several words the last has it."""
-    if noun in _IRREGULAR_PLURALS:
-        return _IRREGULAR_PLURALS[noun]
-    head, space, last = noun.rpartition(" ")
-    if space:
-        return f"{head} {plural(last)}"
-    if noun.endswith("man") and noun not in ("human", "german"):
-        return noun[:-3] + "men"
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return noun + "es"
-    if noun.endswith("y") and not is_vowel(noun[-2]):
-        return noun[:-1] + "ies"
-    return noun + "s"
 
 
 def third_person(verb: str) -> str:

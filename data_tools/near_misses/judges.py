@@ -10,13 +10,20 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from data_tools.annotate import HEAD, Made, read_sidecar
 from data_tools.errors import InputError
 from data_tools.rewriting.backends import BackendOptions
-from data_tools.rewriting.generation import device_of, dtype_of, fingerprint, model_folder
+from data_tools.rewriting.generation import (
+    device_of,
+    dtype_of,
+    fingerprint,
+    load_tokenizer,
+    loading,
+    model_folder,
+)
 
 Floats = NDArray[np.float64]
 SCHEMA = pa.schema(
@@ -71,13 +78,11 @@ class CausalModel:
         disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
         folder = model_folder(options.model)
         self._device = device_of(options)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        try:
+        self._tokenizer: Any = load_tokenizer(options.model, folder)
+        with loading(options.model):
             model: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype_of(options), use_safetensors=True
             )
-        except ValueError as error:
-            raise InputError(f"{options.model}: {error}") from None
         self._model: Any = model.eval().to(self._device)
         start = self._tokenizer.bos_token_id
         start = self._tokenizer.eos_token_id if start is None else start

@@ -8,15 +8,13 @@ from functools import cache
 from typing import NamedTuple
 
 from data_tools.near_misses import attributes, nouns
-from data_tools.near_misses.grammar import plural
-from data_tools.near_misses.tokens import word_set
+from data_tools.plurals import plural
+from data_tools.word_lists import word_set
 
-ONLY_PLURAL = frozenset(
-    "shorts pants jeans trousers sneakers boots sandals flip,flops high,heels woods clothes "
-    "glasses sunglasses trunks".replace(",", "\0").split()
+_ONLY_PLURAL = word_set(
+    "shorts pants jeans trousers sneakers boots sandals flops heels woods clothes glasses "
+    "sunglasses trunks"
 )
-_PLURALS_ONLY = frozenset(word.replace("\0", " ") for word in ONLY_PLURAL)
-_SAME_IN_PLURAL = word_set("sheep deer fish moose cattle aircraft")
 _FIXED_LEMMA = "fixed"
 
 
@@ -140,9 +138,9 @@ def _noun_words() -> Iterator[_Word]:
 def _noun_forms(text: str, is_mass: bool) -> Iterator[tuple[str, str]]:
     if is_mass:
         yield "mass", text
-    elif text in _PLURALS_ONLY:
+    elif text.split()[-1] in _ONLY_PLURAL:
         yield "plural", text
-    elif text in _SAME_IN_PLURAL:
+    elif plural(text) == text:
         yield "either", text
     else:
         yield "singular", text

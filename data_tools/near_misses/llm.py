@@ -1,27 +1,29 @@
 """Near misses by a language model that is asked for a false caption with few words changed."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from data_tools.lots import rng
 from data_tools.near_misses.captions import Caption, excluded
+from data_tools.near_misses.grammar import DENIALS
 from data_tools.near_misses.lexicon import Option, lexicon
-from data_tools.near_misses.making import Making
+from data_tools.near_misses.making import QUESTIONS, Making
 from data_tools.near_misses.parsing import Parsed
 from data_tools.near_misses.rules import NearMiss
 from data_tools.near_misses.sidecar import Found
-from data_tools.near_misses.tokens import Edit, Words, normalised, word_set
+from data_tools.near_misses.tokens import Edit, Words, normalised
 from data_tools.rewriting.answer_log import AnswerLog
 from data_tools.rewriting.asking import ask_all
 from data_tools.rewriting.backends import Answer, Backend, Prompt, make_backend, prompt_key
+from data_tools.rewriting.failures import count_failures
 from data_tools.rewriting.quality import GOOD, Asked, Limits, clean, judge
 from vlp.data.index import sidecar_path
 
 _MOST_CHANGED = 0.5  # of the words
 _LONGER = 5  # words that an answer may have more than its caption
-_NOT = word_set("not no never without nobody nothing none isn't aren't doesn't don't")
 _CHANGE = {
     "llm-noun": "one thing, animal or person",
     "llm-attribute": "one colour, size, material or number",
@@ -51,10 +53,13 @@ _EXAMPLES = {
 }  # fmt: skip
 
 
-def ask(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]:
-    """Near misses of the captions of one shard; answers are saved as they come.
+def ask(
+    shard: Path, captions: Sequence[Caption], making: Making
+) -> tuple[list[Found], Counter[str]]:
+    """Near misses of the captions of one shard, and how many questions were asked and failed.
 
-    The log of answers stays where some have failed, so that --restart asks for those alone.
+    Answers are saved as they come. The log stays where some have failed, so that --retry-failed
+    asks for those alone.
     """
     assert making.model is not None
     backend = make_backend(making.model)
@@ -65,9 +70,10 @@ def ask(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]
     found = [
         _read(caption, own, answers, making) for caption, own in zip(captions, prompts, strict=True)
     ]
-    if not any(answers[prompt.key].error for prompt in asked):
+    failures = count_failures(answers[prompt.key] for prompt in asked)
+    if not failures:
         log.remove()
-    return found
+    return found, failures + Counter({QUESTIONS: len(asked)})
 
 
 def _prompts(
@@ -143,7 +149,7 @@ def verdict(caption: Caption, kind: str, answer: Answer) -> str:
     old, new = Words.of(source).lower, Words.of(text).lower
     if _distance(old, new) > _MOST_CHANGED * len(old):
         return "too many words changed"
-    if kind != "llm-negation" and not _NOT.isdisjoint(set(new) - set(old)):
+    if kind != "llm-negation" and not DENIALS.isdisjoint(set(new) - set(old)):
         return "a negation"
     return "true by another caption" if _may_be_true(caption, old, new) else ""
 

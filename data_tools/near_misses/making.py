@@ -1,5 +1,6 @@
 """The near misses of one shard, by whichever mode is asked for."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ Mode = Literal["rules", "fill-mask", "llm"]
 FILLS = ("fill-noun", "fill-adjective", "fill-verb", "fill-preposition")
 ASKED = ("llm-noun", "llm-attribute", "llm-action", "llm-relation", "llm-negation")
 KINDS_OF: dict[Mode, tuple[str, ...]] = {"rules": RULES, "fill-mask": FILLS, "llm": ASKED}
+QUESTIONS = "questions"  # that a language model was asked
 EVALUATION = "the caption is one of --exclude-captions"
 
 
@@ -60,7 +62,7 @@ class Making:
         return own | ({"model": dict(self.identity)} if self.identity else {})
 
 
-RULES_VERSION = 1  # another one makes other near misses of the same lists
+RULES_VERSION = 2  # another one makes other near misses of the same lists
 
 
 def make(shard: Path, making: Making) -> Made:
@@ -74,32 +76,38 @@ def make(shard: Path, making: Making) -> Made:
             found[caption.key, caption.place] = (), EVALUATION
         else:
             wanted.append(caption)
-    results = _MODES[making.mode](shard, wanted, making)
+    results, asked = _MODES[making.mode](shard, wanted, making)
     for caption, result in zip(wanted, results, strict=True):
         found[caption.key, caption.place] = result
-    return made(samples, found, making.mode)
+    sidecar = made(samples, found, making.mode)
+    sidecar.counts.update(asked)
+    return sidecar
 
 
 def _captions(samples: Sequence[Sample]) -> list[Caption]:
     return [caption for sample in samples for caption in sample.captions]
 
 
-def _by_rules(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]:
+_Results = tuple[list[Found], Counter[str]]  # of the captions, and of what a model was asked
+
+
+def _by_rules(shard: Path, captions: Sequence[Caption], making: Making) -> _Results:
     frequency = frequencies(caption.parsed for caption in captions)
     rules = Rules(making.kinds, making.per_caption, frequency, excluded(making.exclude))
-    return [
+    found = [
         rules.near_misses(c.parsed, c.picture, rng(making.seed, "near misses", c.key, c.text))
         for c in captions
     ]
+    return list[Found](found), Counter()
 
 
-def _by_filling(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]:
+def _by_filling(shard: Path, captions: Sequence[Caption], making: Making) -> _Results:
     from data_tools.near_misses.fill_mask import fill  # loads torch
 
-    return fill(captions, making)
+    return fill(captions, making), Counter()
 
 
-def _by_asking(shard: Path, captions: Sequence[Caption], making: Making) -> list[Found]:
+def _by_asking(shard: Path, captions: Sequence[Caption], making: Making) -> _Results:
     from data_tools.near_misses.llm import ask
 
     return ask(shard, captions, making)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from data_tools import plurals
 from data_tools.near_misses.captions import Caption
 from data_tools.near_misses.grammar import (
     ADJECTIVES,
@@ -15,7 +16,7 @@ from data_tools.near_misses.grammar import (
 from data_tools.near_misses.lexicon import Meaning, Option, lexicon
 from data_tools.near_misses.parsing import Found, Parsed
 from data_tools.near_misses.sites import is_editable
-from data_tools.near_misses.tokens import word_set
+from data_tools.word_lists import word_set
 
 # a preposition may be put in for another unless both stand in a line
 _PLACES = (
@@ -116,10 +117,6 @@ def _has_form(kind: str, old: str, new: str) -> bool:
     return not olds.isdisjoint(news)
 
 
-def _attributes(word: str) -> set[str]:
-    return {meaning.group for meaning in _meanings(word) if meaning.kind in _ATTRIBUTES}
-
-
 def _meanings(word: str) -> tuple[Meaning, ...]:
     """What a single word may mean by the lists."""
     found = lexicon().terms.get(word, ())
@@ -135,7 +132,7 @@ def _is_plural(noun: str) -> bool:
     forms = {meaning.form for meaning in _meanings(noun) if meaning.kind == "noun"}
     if forms:
         return "plural" in forms
-    return noun.endswith("s") and not noun.endswith("ss")
+    return plurals.is_plural(noun)
 
 
 def _is_denied(caption: Caption, mask: Mask, word: str) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from data_tools.near_misses.grammar import (
     ADJECTIVES,
+    DENIALS,
     DETERMINERS,
     NOT_NOUNS,
     PREPOSITIONS,
@@ -20,6 +21,7 @@ _MODIFIERS = frozenset({"colour", "material", "size", "age", "state", "action"})
 _AND = frozenset({"and", "or"})
 _PLACES = frozenset({"inside", "outside", "building"})
 _ROOMS = frozenset({"noun room", "noun table", "noun counter", "noun plate", "noun desk"})
+_OF_PHRASES = frozenset({"no", "without"})  # these deny a noun phrase, others a clause
 _REACH = 5  # words between a modifier or preposition and its noun
 
 
@@ -67,6 +69,21 @@ class Parsed:
     def term(self, place: int) -> Found | None:
         """The known term that word `place` is a part of."""
         return self.found[self.at[place]] if place in self.at else None
+
+    @cached_property
+    def _denials(self) -> list[int]:
+        return [place for place, word in enumerate(self.words.lower) if word in DENIALS]
+
+    def is_denied(self, place: int) -> bool:
+        """Whether a word is what "no" or "without" denies, or in the clause of a "not".
+
+        "A man without a dress" is as true as "without a shirt".
+        """
+        first = next((i for i in reversed(self._denials) if i < place), None)
+        if first is None or not all(map(self.words.follows, range(first + 1, place + 1))):
+            return False
+        between = self.words.lower[first + 1 : place + 1]
+        return self.words.lower[first] not in _OF_PHRASES or not any(map(_ends_denial, between))
 
     def is_noun(self, place: int) -> bool:
         """Whether a known noun has this word."""
@@ -187,6 +204,10 @@ class Parsed:
                 own = noun.meaning("noun")
                 found |= {(lemma, own.lemma) for lemma in other if own is not None}
         return frozenset(found)
+
+
+def _ends_denial(word: str) -> bool:
+    return ends_noun_phrase(word) and word not in DETERMINERS | _AND
 
 
 _GROUPS = frozenset(f"noun {word}" for word in ("couple", "family", "group", "crowd", "team"))

@@ -16,6 +16,7 @@ from data_tools.near_misses.attributes import (
 from data_tools.near_misses.grammar import (
     ADJECTIVES,
     ARTICLES,
+    DENIALS,
     DETERMINERS,
     GENDERED,
     PREPOSITIONS,
@@ -24,7 +25,8 @@ from data_tools.near_misses.lexicon import Meaning, Option, lexicon
 from data_tools.near_misses.nouns import GROUPS
 from data_tools.near_misses.parsing import Found, Parsed
 from data_tools.near_misses.picture import NUMBER_OPTIONS
-from data_tools.near_misses.tokens import Edit, replacement, word_set
+from data_tools.near_misses.tokens import Edit, replacement
+from data_tools.word_lists import word_set
 from vlp.data.numbers import find_numbers
 
 _PARTICLES = word_set("up down out back off over around still")
@@ -45,6 +47,7 @@ _UNITS = word_set(
     "pieces way and or of to in more other by"
 )
 _FROM = word_set("off from down over")
+_HUES = word_set("lime sky royal forest mint hot baby army blood snow jet")
 _MINUS_NUMBER = word_set("of number no at by")
 
 
@@ -84,8 +87,10 @@ def replacements(parsed: Parsed) -> Iterator[Site]:
 
 
 def is_editable(parsed: Parsed, term: Found) -> bool:
-    """Whether a term is whole words of the sentence, and no name."""
+    """Whether a term is whole words of the sentence, no name, and not denied anyway."""
     words = parsed.words
+    if parsed.is_denied(term.first):
+        return False
     return words.stands_free(term.first, term.last) and not words.is_name(term.first, term.last)
 
 
@@ -167,6 +172,8 @@ def _colours(parsed: Parsed, term: Found, options: Sequence[Option]) -> Sequence
     words = parsed.words
     noun = parsed.noun_after(_last_of_list(parsed, term))
     name = words.lower[term.last]
+    if _is_part_of_colour(parsed, term):
+        return ()
     if name in OFTEN_NOUNS and noun is None and words.before(term.first) not in ("in", *SHADES):
         return ()
     own = noun.meaning("noun") if noun is not None else None
@@ -175,6 +182,16 @@ def _colours(parsed: Parsed, term: Found, options: Sequence[Option]) -> Sequence
         vivid = colours_of(VIVID)
         allowed = vivid if allowed is None else allowed & vivid
     return options if allowed is None else [o for o in options if o.lemma in allowed]
+
+
+def _is_part_of_colour(parsed: Parsed, term: Found) -> bool:
+    """Whether another word makes one colour with it: "navy blue", "lime green"."""
+    words = parsed.words
+    beside = {words.before(term.first): term.first - 1, words.after(term.last): term.last + 1}
+    terms = [parsed.term(place) for word, place in beside.items() if word]
+    if any(one is not None and one.meaning("colour") is not None for one in terms):
+        return True
+    return words.before(term.first) in _HUES
 
 
 def _last_of_list(parsed: Parsed, term: Found) -> int:
@@ -251,7 +268,7 @@ def _relation(parsed: Parsed, term: Found, meaning: Meaning) -> Iterator[Site]:
     noun = parsed.noun_after(term.last)
     own = noun.meaning("noun") if noun is not None else None
     for old, new, before in RELATIONS:
-        if old != name or not words.after(term.last):
+        if old != name or words.after(term.last) in DENIALS | {""}:
             continue
         if old == "into" and not _FROM.isdisjoint(words.lower[: term.first]):
             continue  # "off a bridge into the water" has no other way round

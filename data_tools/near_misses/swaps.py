@@ -12,7 +12,8 @@ from data_tools.near_misses.grammar import DETERMINERS, GENDERED, PRONOUNS
 from data_tools.near_misses.lexicon import Meaning, Option, lexicon
 from data_tools.near_misses.parsing import Found, Parsed
 from data_tools.near_misses.sites import Site, allowed_colours, is_editable, made_of
-from data_tools.near_misses.tokens import Edit, in_case_of, replacement, word_set
+from data_tools.near_misses.tokens import Edit, in_case_of, replacement
+from data_tools.word_lists import word_set
 
 # of "A ... B": who does it or lies there is told by the order
 _ONE_WAY = word_set(

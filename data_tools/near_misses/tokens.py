@@ -150,8 +150,3 @@ def normalised(text: str) -> str:
     """
     words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     return " ".join(word for word in words if word not in ("a", "an", "the"))
-
-
-def word_set(text: str) -> frozenset[str]:
-    """The words of a list that is written as one text."""
-    return frozenset(text.split())

@@ -83,6 +83,14 @@ class Backend(Protocol):
         ...
 
 
+_SAMPLED = frozenset({"model", "form", "temperature", "top_p", "max_new_tokens"})
+_READ_BY: Mapping[str, frozenset[str]] = {
+    "transformers": _SAMPLED | {"batch", "device", "dtype"},
+    "http": _SAMPLED | {"url", "concurrency", "attempts", "timeout"},
+    "replay": frozenset({"answers"}),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackendOptions:
     """How a language model is asked.
@@ -141,6 +149,11 @@ class BackendOptions:
             raise InputError("--backend transformers needs --model, a folder or a name on the hub")
         if (self.backend == "replay") != (self.answers is not None):
             raise InputError("--answers FILE.jsonl and --backend replay belong together")
+        for item in fields(BackendOptions):
+            is_read = item.name == "backend" or item.name in _READ_BY[self.backend]
+            if not is_read and getattr(self, item.name) != item.default:
+                flag = item.name.replace("_", "-")
+                raise InputError(f"--{flag}: --backend {self.backend} does not use it")
 
     def sampling(self) -> dict[str, Any]:
         """What decides answers of one model, for `identity`."""
@@ -152,6 +165,15 @@ def backend_options(options: BackendOptions) -> BackendOptions:
     """These options alone, of a command that has more; they can be hashed and sent."""
     values = {item.name: getattr(options, item.name) for item in fields(BackendOptions)}
     return BackendOptions(**values)
+
+
+def workers_of(model: BackendOptions | None, workers: int) -> int:
+    """One worker for one GPU, unless more are asked for (0 is no wish): each holds the model."""
+    if model is None or model.backend != "transformers" or workers:
+        return workers
+    from data_tools.rewriting.generation import device_of
+
+    return 0 if device_of(model).type == "cpu" else 1
 
 
 @cache  # a worker loads a model once

@@ -17,6 +17,7 @@ from data_tools.rewriting.generation import (
     end_tokens,
     generate,
     identity_of,
+    loading,
     model_folder,
     read_answer,
 )
@@ -43,7 +44,8 @@ class Captioner:
 
     @cached_property
     def _processor(self) -> Any:  # noqa: ANN401 (of transformers)
-        processor = AutoProcessor.from_pretrained(self._folder)  # type: ignore[no-untyped-call]
+        with loading(f"--model {self._options.model}"):
+            processor = AutoProcessor.from_pretrained(self._folder)  # type: ignore[no-untyped-call]
         if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
             raise InputError(f"--model {self._options.model}: the model takes no pictures")
         processor.tokenizer.padding_side = "left"
@@ -55,12 +57,10 @@ class Captioner:
     def _model(self) -> Any:  # noqa: ANN401 (of transformers)
         torch.set_num_threads(1)  # so the bits do not depend on the machine's cores
         disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
-        try:
+        with loading(f"--model {self._options.model}"):
             model: Any = AutoModelForImageTextToText.from_pretrained(
                 self._folder, dtype=self._dtype, use_safetensors=True
             )
-        except ValueError as error:
-            raise InputError(f"--model {self._options.model}: {error}") from None
         model.train(False)
         return model.to(device_of(self._options))
 

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from data_tools.rewriting.backends import Answer, BackendOptions, Prompt, needs_
 
 _GROUP = 8  # requests of each thread between two savings
 _KINDS = {b"\xff\xd8": "jpeg", b"\x89P": "png", b"RI": "webp"}  # first bytes of pictures
-_HOPELESS = {  # these do not get better by asking again
+_HOPELESS: Mapping[type[openai.APIStatusError], str] = {  # these do not get better by asking again
     openai.AuthenticationError: "it wants another key in OPENAI_API_KEY",
     openai.PermissionDeniedError: "the key in OPENAI_API_KEY may not do this",
     openai.NotFoundError: "it knows no such path or model",
@@ -60,6 +60,9 @@ class Endpoint:
             served = sorted(model.id for model in self._client.models.list().data or ())
         except openai.APIConnectionError as error:
             raise ConnectionError(f"{self._place}: {_cause(error)}") from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            told = f"{self._place} answers {error.status_code}"
+            raise InputError(f"{told}: {_HOPELESS[type(error)]}") from None
         except (openai.OpenAIError, ValueError, AttributeError, TypeError):
             raise InputError(
                 f"{self._place} does not tell which models it serves; give --model"

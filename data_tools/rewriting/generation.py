@@ -1,12 +1,15 @@
 """Generation by transformers, with randomness that belongs to each prompt and not to its batch."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
+    AutoTokenizer,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -117,6 +120,31 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:  # noqa: ANN401 (as abov
     ends = model.generation_config.eos_token_id
     listed = ends if isinstance(ends, list) else [ends]
     return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """What libraries say of a folder that holds no such model, as an InputError about `what`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        told = str(error).strip().partition("\n")[0]
+        raise InputError(f"{what}: {type(error).__name__}: {told}") from None
+
+
+def load_tokenizer(what: str, folder: Path, **options: Any) -> Any:  # noqa: ANN401 (of transformers)
+    """The tokenizer of a model's folder.
+
+    Raises:
+        InputError: there is none; the library makes up one without words then.
+    """
+    with loading(what):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **options)
+    if not tokenizer("a dog", add_special_tokens=False)["input_ids"]:
+        raise InputError(f"{what}: the folder {folder} holds no tokenizer")
+    return tokenizer
 
 
 def model_folder(name: str) -> Path:

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils.logging import disable_progress_bar
 
 from data_tools.errors import InputError
@@ -17,6 +17,8 @@ from data_tools.rewriting.generation import (
     end_tokens,
     generate,
     identity_of,
+    load_tokenizer,
+    loading,
     model_folder,
     read_answer,
 )
@@ -40,11 +42,13 @@ class LanguageModel:
 
     @cached_property
     def _is_encoder_decoder(self) -> bool:
-        return bool(AutoConfig.from_pretrained(self._folder).is_encoder_decoder)
+        with loading(f"--model {self._options.model}"):
+            return bool(AutoConfig.from_pretrained(self._folder).is_encoder_decoder)
 
     @cached_property
     def _tokenizer(self) -> Any:  # noqa: ANN401 (of transformers)
-        tokenizer = AutoTokenizer.from_pretrained(self._folder, padding_side="left")
+        what = f"--model {self._options.model}"
+        tokenizer = load_tokenizer(what, self._folder, padding_side="left")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         if tokenizer.pad_token is None:
@@ -56,10 +60,8 @@ class LanguageModel:
         torch.set_num_threads(1)  # so the bits do not depend on the machine's cores
         disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
         kind = AutoModelForSeq2SeqLM if self._is_encoder_decoder else AutoModelForCausalLM
-        try:
+        with loading(f"--model {self._options.model}"):
             model = kind.from_pretrained(self._folder, dtype=self._dtype, use_safetensors=True)
-        except ValueError as error:
-            raise InputError(f"--model {self._options.model}: {error}") from None
         model.generation_config.pad_token_id = self._tokenizer.pad_token_id
         return model.eval().to(device_of(self._options))
 

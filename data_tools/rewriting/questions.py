@@ -22,6 +22,7 @@ from data_tools.rewriting.backends import (
     prompt_key,
 )
 from data_tools.rewriting.facts import words
+from data_tools.rewriting.failures import count_failures
 from data_tools.rewriting.quality import UNASKED, clean
 from data_tools.rewriting.templates import Template
 from data_tools.samples import TEXTS, read_samples, source_sha256
@@ -200,12 +201,7 @@ def make_answers(shard: Path, asking: Asking) -> Made:
         counts["without caption"] += not noted
         counts["captions"] += len({question.caption for question, _ in noted})
         counts["answers"] += len(noted)
-        # numbers in messages tell the cases apart, not the causes
-        counts.update(
-            "error: " + re.sub(r"\d{4,}", "N", a.error)
-            for a in given
-            if a.error not in ("", UNASKED)
-        )
+        counts += count_failures(answer for answer in given if answer.error != UNASKED)
     return Made(pa.Table.from_pylist(rows, SCHEMA), counts)
 
 

@@ -1,5 +1,8 @@
 """Sidecars made shard by shard: resumed by their marks, made anew when stale, never mixed."""
 
+import os
+import platform
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -99,12 +102,47 @@ def test_parts_together_are_the_whole(shards):
     assert not unfinished(shards, recipe())
 
 
-def test_what_a_killed_run_left_is_removed(shards):
-    left = sidecar_path(shards[0], "lengths").with_name(".00000.parquet.99.tmp")
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
+def test_what_a_killed_run_left_is_removed_and_what_a_live_one_writes_is_not(shards):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    dead, live, far, old, other = (
+        sidecar_path(shards[0], "lengths").with_name(f".{name}.tmp")
+        for name in (
+            f"00000.parquet.{platform.node()}.{process.pid}",
+            f"00000.parquet.{platform.node()}.{os.getppid()}",
+            "00000.parquet.elsewhere.1",
+            "00000.parquet.elsewhere.2",
+            f"00001.parquet.{platform.node()}.{process.pid}",
+        )
+    )
+    dead.parent.mkdir(parents=True)
+    for left in (dead, live, far, old, other):
+        left.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    annotate(lengths, shards[:1], recipe(), 1, options())
+    assert [left.exists() for left in (dead, live, far, old, other)] == [0, 1, 1, 0, 1]
+
+
+def test_a_damaged_sidecar_is_named_and_replaced_on_request(shards):
     annotate(lengths, shards, recipe(), 1, options())
-    assert not left.exists()
+    sidecar_path(shards[1], "lengths").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"00001\.parquet cannot be read .* --restart replaces it"):
+        annotate(lengths, shards, recipe(), 1, options())
+    with pytest.raises(InputError, match="is unreadable"):
+        read_sidecar(shards[1], "lengths")
+    assert annotate(lengths, shards, recipe(), 1, options(restart=True)).fresh == 1
+
+
+def test_a_shard_that_was_replaced_or_whose_index_is_damaged_fails_alone(shards):
+    annotate(lengths, shards, recipe(), 1, options())
+    shards[0].write_bytes(bytes(20480))
+    sidecar_path(shards[1], "index").write_bytes(b"damaged")
+    found = annotate(lengths, shards, recipe(), 1, options())
+    assert list(found.run.failures) == [str(shard) for shard in shards[:2]]
+    replaced, damaged = found.run.failures.values()
+    assert "was replaced or cut" in replaced
+    assert f"write it again with: python -m data_tools index {shards[1]}" in damaged
+    assert found.counts == Counter(samples=3)
 
 
 def test_without_an_index_the_command_that_writes_it_is_named(shards):

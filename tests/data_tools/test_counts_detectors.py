@@ -9,9 +9,9 @@ from PIL import Image
 
 from data_tools.annotate import read_sidecar
 from data_tools.counting.detectors import Detector, detect_shard, fingerprint
-from data_tools.counting.nouns import singular
 from data_tools.counts import Counts, counts
 from data_tools.errors import InputError
+from data_tools.plurals import singular
 from tests.data_tools.conftest import jpeg
 from vlp.data.images import decode
 from vlp.data.index import write_index

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_tools import plurals
 from data_tools.counting.claims import find_phrase, parse
 from data_tools.counting.classes import COCO, counted_classes
 from data_tools.counting.meanings import EXCLUSIONS
-from data_tools.counting.nouns import is_plural, singular
 from data_tools.lots import rng
+from data_tools.plurals import is_plural, singular
 from vlp.data.numbers import NUMBERS, find_numbers, replace_number, with_each_number
 
 COUNTBENCH = Path(__file__).parents[3] / "shared" / "data" / "metadata" / "CountBench.json"
@@ -43,6 +44,30 @@ def test_singulars(plural, one):
 def test_words_in_s_that_are_no_plurals(word):
     assert not is_plural(word)
     assert singular(word) == word
+
+
+@pytest.mark.parametrize(
+    ("one", "several"),
+    [
+        *(("dog", "dogs"), ("bus", "buses"), ("box", "boxes"), ("watch", "watches")),
+        *(("puppy", "puppies"), ("boy", "boys"), ("knife", "knives"), ("bookshelf", "bookshelves")),
+        *(("wolf", "wolves"), ("roof", "roofs"), ("chef", "chefs"), ("wife", "wives")),
+        *(("policewoman", "policewomen"), ("human", "humans"), ("grandchild", "grandchildren")),
+        *(("salesperson", "salespeople"), ("sheep", "sheep"), ("goldfish", "goldfish")),
+        *(("mouse", "mice"), ("cow", "cows"), ("potato", "potatoes"), ("piano", "pianos")),
+        *(("corgi", "corgis"), ("tutu", "tutus"), ("moustache", "moustaches")),
+    ],
+)
+def test_plurals_are_those_of_the_dictionary_and_lead_back(one, several):
+    assert plurals.plural(one) == several
+    assert is_plural(several)
+    assert singular(several) == one
+
+
+def test_plurals_of_several_words():
+    assert plurals.plural("police officer") == "police officers"
+    assert plurals.plural("pair of chopsticks") == "pairs of chopsticks"
+    assert plurals.plural("cattle") == "cattle"
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,9 @@ def test_cocos_instances(tmp_path):
     assert boxes == (Box("dog", (1, 2, 4, 6)), Box("dog", (1, 2, 4, 6), None, True))
 
 
+OBJECT = '{"image": "1", "objects": [{"label": "dog", "bbox": %s}]}'
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -185,6 +188,13 @@ def test_cocos_instances(tmp_path):
         ("b.jsonl", '{"objects": []}', "a name in key, image, file_name, url"),
         ("b.jsonl", '{"image": "1", "objects": [{"bbox": [1, 2, 3]}]}', "expected an object with"),
         ("b.jsonl", '{"image": "1", "objects": [7]}', "expected an object with"),
+        ("b.jsonl", '{"image": "1", "objects": [{"bbox": [1, 2, 3, 4]}]}', "`category` or"),
+        ("b.jsonl", OBJECT % "[NaN, 2, 3, 4]", "expected an object with"),
+        ("b.jsonl", OBJECT % "[1, 2, -3, 4]", "expected an object with"),
+        ("b.jsonl", OBJECT % '"1234"', "expected an object with"),
+        ("b.jsonl", OBJECT % '[1, 2, 3, 4], "score": 1.5', "score. or one from 0 to 1"),
+        ("b.jsonl", OBJECT % '[1, 2, 3, 4], "score": NaN', "score. or one from 0 to 1"),
+        ("b.jsonl", '{"image": "1", "width": "wide", "objects": []}', "line 1: expected `width`"),
         ("b.jsonl", "", "no picture"),
         ("b.json", "[]", "expected COCO's instances"),
         ("b.json", '{"images": []}', "expected COCO's instances"),
@@ -196,3 +206,9 @@ def test_files_that_hold_no_boxes(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         read_boxes(tmp_path / name)
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "b.json").write_bytes(b"\xff\xff")
+    with pytest.raises(InputError, match="expected COCO's instances"):
+        read_boxes(tmp_path / "b.json")

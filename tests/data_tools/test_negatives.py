@@ -163,6 +163,38 @@ def test_words_that_mean_something_else_stay(caption: str) -> None:
     assert not [f for f in near_misses(caption) if f.kind not in ("noun", "negation")]
 
 
+@pytest.mark.parametrize(
+    ("caption", "stays"),
+    [
+        ("A man without a red shirt runs", "without a red shirt"),
+        ("a boy with no hat or shoes in a park", "with no hat or shoes"),
+        ("A man isn't wearing a hat on the beach", "isn't wearing a hat on the beach"),
+        ("Nobody is in the kitchen", "Nobody is in the kitchen"),
+    ],
+)
+def test_what_a_caption_denies_stays_as_another_denial_is_true_too(
+    caption: str, stays: str
+) -> None:
+    assert all(stays in found.text for found in near_misses(caption))
+
+
+def test_a_denial_ends_with_its_phrase_or_at_a_comma() -> None:
+    found = texts("A man with no shirt rides a horse", kind="noun")
+    assert any("no shirt rides a dog" in text for text in found)
+    assert texts("not far, a red car", kind="colour")
+
+
+@pytest.mark.parametrize(
+    "caption", ["a navy blue shirt", "a lime green car", "an olive green hat", "a sky blue bus"]
+)
+def test_colours_of_two_words_stay(caption: str) -> None:
+    assert not texts(caption, kind="colour")
+
+
+def test_a_bearded_man_may_be_bald() -> None:
+    assert not texts("a bearded man takes a nap", kind="state")
+
+
 def test_nothing_is_put_in_that_another_caption_makes_true() -> None:
     plain = texts("a dog on the beach", kind="noun")
     assert {"a cat on the beach", "a horse on the beach", "a dog on the road"} <= plain

@@ -261,3 +261,22 @@ def test_models_of_another_kind_are_refused(shards: Path, tmp_path: Path) -> Non
         negatives(Negatives(**options, model=str(folder)))
     with pytest.raises(InputError, match="no such folder"):
         negatives(Negatives(**options, model=str(tmp_path / "none")))
+    with pytest.raises(InputError, match="--retry-failed: --mode fill-mask does not use it"):
+        negatives(Negatives(**options, model=str(folder), retry_failed=True))
+
+
+def test_a_folder_without_tokenizer_or_with_broken_weights_judges_nothing(
+    shards: Path, tmp_path: Path
+) -> None:
+    folder = language_model(tmp_path / "lm")
+    options = {"shards": [str(shards)], "workers": 1, "blind_test": str(folder)}
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    with pytest.raises(InputError, match=f"{folder}: SafetensorError"):
+        negatives(Negatives(**options))
+    weights.write_bytes(whole)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(InputError, match=str(folder)):
+        negatives(Negatives(**options))

@@ -254,6 +254,7 @@ def test_lines_that_slipped_are_refused(command, tmp_path, change, message):
         (("--min-words", 9, "--max-words", 8), "no more than the longest"),
         (("--max-same", -1), "--max-same -1"),
         (("--backend", "http", "--answers", "x"), "belong together"),
+        (("--temperature", 0.5), "--temperature: --backend replay does not use it"),
         (("--batch", 0), "--batch 0: expected 1 or more"),
         (("--top-p", 0), "--top-p 0"),
         (("--temperature", -1), "--temperature -1"),

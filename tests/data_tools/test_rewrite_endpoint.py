@@ -51,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        if self.server.models is None:
+            return self.send(401, {"error": {"message": "no key"}})
         self.send(200, {"object": "list", "data": [{"id": m} for m in self.server.models]})
 
     def do_POST(self):
@@ -210,6 +212,46 @@ def test_the_key_is_sent_and_stands_nowhere(command, tmp_path, server):
     printed = out + err + refused[1] + refused[2]
     assert KEY not in printed
     assert not any(KEY.encode() in content for content in files(tmp_path).values())
+
+
+def test_a_server_that_wants_a_key_says_so_before_anything_is_asked(command, tmp_path, server):
+    shard(tmp_path / "data" / "0.tar", {"a": "a red dog"})
+    server.models = None
+    code, _, err = command(*arguments(tmp_path, server))
+    assert code == 2
+    assert "answers 401: it wants another key in OPENAI_API_KEY" in err
+
+
+def test_a_run_without_one_answer_fails(command, tmp_path, server):
+    shard(tmp_path / "data" / "0.tar", {"a": "a red dog", "b": "a blue cat"})
+    for caption in ("a red dog", "a blue cat"):
+        server.faults[caption] = (status(400), 99)
+    code, out, err = command(*arguments(tmp_path, server))
+    assert code == 1
+    assert "2 failed: HTTP 400: broken" in out
+    assert "not one of 2 questions got an answer; --retry-failed asks again" in err
+
+
+def test_near_misses_that_failed_are_asked_again(command, tmp_path, server):
+    tar = shard(tmp_path / "data" / "0.tar", {"a": "a red dog", "b": "a blue cat"})
+    asked = ["negatives", tar, "--mode", "llm", "--per-caption", 1, "--attempts", 1]
+    asked += ["--backend", "http", "--url", server.url, "--workers", 1]
+    server.faults["a red dog"] = (status(400), 1)
+    code, out, _ = command(*asked)
+    assert code == 0
+    assert "1 failed: HTTP 400: broken" in out
+    command(*asked)
+    assert server.asked == {"a red dog": 1, "a blue cat": 1}
+    code, out, _ = command(*asked, "--retry-failed")
+    assert code == 0
+    assert "failed" not in out
+    assert server.asked == {"a red dog": 2, "a blue cat": 1}
+    assert not (tmp_path / "data" / "annotations" / "negatives" / ".answers").exists()
+    code, _, err = command(*asked, "--batch", 4)
+    assert code == 2
+    assert "--batch: --backend http does not use it" in err
+    code, _, err = command(*asked, "--batch", 4, "--blind-test", tmp_path)  # whose batch it is
+    assert f"--model {tmp_path}: the folder {tmp_path} holds no config.json" in err
 
 
 def test_a_server_that_is_slow_is_given_up(tmp_path, server):

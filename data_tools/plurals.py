@@ -1,10 +1,10 @@
-"""English nouns: which words look like plurals, and their singulars, by rules and a few lists."""
+"""English nouns in the singular and the plural, by rules and a few lists."""
 
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from data_tools.counting.word_lists import words
+from data_tools.word_lists import word_set
 
 _IRREGULAR: Mapping[str, str] = MappingProxyType(
     {
@@ -47,34 +47,45 @@ _IRREGULAR: Mapping[str, str] = MappingProxyType(
         "quizzes": "quiz",
     }
 )
-_SAME = words(
-    "sheep fish deer bison buffalo moose elk salmon trout shrimp squid swine reindeer "
-    "aircraft spacecraft hovercraft offspring samurai series species"
+_IRREGULAR_PLURALS: Mapping[str, str] = MappingProxyType(
+    {one: several for several, one in reversed(list(_IRREGULAR.items())) if several != "cattle"}
+)  # of several plurals the first
+_SAME = word_set(
+    "sheep fish deer bison buffalo moose elk salmon trout shrimp squid swine reindeer aircraft "
+    "spacecraft hovercraft offspring samurai series species"
 )  # one and several are the same word
 # -ves of -f and -fe; others (gloves, waves, olives) only lose their s
-_FROM_F = re.compile(r"(?P<stem>\w*(?:cal|hal|wol|shel|el|scar|hoo|dwar|whar|kni|wi|li))ves")
+_F, _FE = "cal|hal|wol|shel|el|scar|hoo|dwar|whar", "kni|wi|li"
+_FROM_F = re.compile(rf"(?P<stem>\w*(?:{_F}|{_FE}))ves")
+_TO_VES = re.compile(rf"(?P<stem>\w*(?:{_F}))f|(?P<other>\w*(?:{_FE}))fe")
+_TO_OES = word_set("potato tomato hero echo torpedo mosquito")
 _OLIVE = re.compile(r"\w*(?:olives|valves|delves|twelves|drives)")
-_SHORT_IES = words(
+_SHORT_IES = word_set(
     "tie pie die lie movie cookie zombie brownie selfie hoodie smoothie collie genie birdie "
-    "bootie rookie prairie necktie pixie eerie calorie beanie veggie foodie hippie cutie "
-    "magpie menagerie bowtie goalie newbie doggie horsie"
+    "bootie rookie prairie necktie pixie eerie calorie beanie veggie foodie hippie cutie magpie "
+    "menagerie bowtie goalie newbie doggie horsie"
 )
 _FROM_US = re.compile(
     r"\w*(?:bus|minibus|walrus|octopus|virus|cactus|platypus|hippopotamus|crocus)es"
 )
 _DOUBLE_Z = re.compile(r"\w+(?:ch|sh|ss|x|zz|tz)es")
 # words that end in s and are no plurals; the last ones are verbs, where a noun was left out
-_NO_PLURAL = words(
+_NO_PLURAL = word_set(
     "gas lens yes always besides towards across as was has does its his this perhaps sometimes "
     "canvas christmas texas plus minus versus lots less bias atlas news mathematics sports arms "
     "mars venus upstairs downstairs outdoors indoors overseas afterwards backwards adidas jesus "
-    "james us athletics gymnastics politics electronics physics is thus alas haas swiss maths vs "
-    "kansas dallas vegas paris los las des les wales netherlands "
-    "sits stands holds wears looks eats gets goes takes makes puts tries stares leans lays "
-    "shows says features includes contains comes appears enjoys seems becomes gives"
+    "james us athletics gymnastics politics electronics physics is thus alas haas swiss maths "
+    "vs kansas dallas vegas paris los las des les wales netherlands sits stands holds wears "
+    "looks eats gets goes takes makes puts tries stares leans lays shows says features includes "
+    "contains comes appears enjoys seems becomes gives"
 )
-_PLURAL_IS = words("skis taxis kiwis bikinis zucchinis khakis martinis paninis rabbis")
-_PLURAL_US = frozenset(["menus", "emus", "gnus"])
+_PLURAL_IS = word_set(
+    "skis taxis kiwis bikinis zucchinis khakis martinis paninis rabbis corgis safaris emojis saris"
+)
+_PLURAL_US = word_set("menus emus gnus tutus")
+_OF_MEN = (("men", "man"), ("children", "child"), ("people", "person"))
+_NO_MEN = word_set("specimen omen semen yemen acumen")
+_NO_MAN = word_set("human german roman norman ottoman caiman shaman talisman")
 
 
 def is_plural(word: str) -> bool:
@@ -113,7 +124,36 @@ def singular(word: str) -> str:
 
 def _of_men(word: str) -> str:
     """The singular of what ends in men, children or people, or nothing."""
-    for plural, one in (("men", "man"), ("children", "child"), ("people", "person")):
-        if word.endswith(plural) and word not in ("specimen", "omen", "semen", "yemen", "acumen"):
-            return word.removesuffix(plural) + one
+    for several, one in _OF_MEN:
+        if word.endswith(several) and word not in _NO_MEN:
+            return word.removesuffix(several) + one
     return ""
+
+
+def plural(noun: str) -> str:
+    """Several of a noun in lower case: dog -> dogs, pair of skis -> pairs of skis.
+
+    What is a plural already by the lists stays as it is.
+    """
+    head, of, rest = noun.partition(" of ")
+    if of:
+        return f"{plural(head)}{of}{rest}"
+    before, space, last = noun.rpartition(" ")
+    return f"{before}{space}{_plural(last)}"
+
+
+def _plural(word: str) -> str:
+    if word in _IRREGULAR or word in _SAME or word.endswith("fish"):
+        return word
+    if word in _IRREGULAR_PLURALS:
+        return _IRREGULAR_PLURALS[word]
+    for several, one in _OF_MEN:
+        if word.endswith(one) and word not in _NO_MAN:
+            return word.removesuffix(one) + several
+    if found := _TO_VES.fullmatch(word):
+        return (found["stem"] or found["other"]) + "ves"
+    if word in _TO_OES or word.endswith(("s", "x", "z", "ch", "sh")):
+        return word + "es"
+    if word.endswith("y") and word[-2:-1] not in ("a", "e", "i", "o", "u"):
+        return word[:-1] + "ies"
+    return word + "s"
