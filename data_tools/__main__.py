@@ -26,6 +26,7 @@ from data_tools.rewrite import Rewrite, rewrite
 from data_tools.score import Score, score
 from data_tools.shapes import Shapes, shapes
 from data_tools.stats import Stats, stats
+from data_tools.terminal import printable
 from data_tools.validate import Validate, validate
 from vlp.data.tar import DamagedShardError
 
@@ -59,10 +60,10 @@ def main() -> int:
     try:
         return command(options(**vars(choice[choice.subcommand]))) or 0
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except (RunError, DamagedShardError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command continues from here", file=sys.stderr)

@@ -41,7 +41,7 @@ class Balance(SidecarOptions):
         limit: t, the samples that a frequent entry keeps of its own, as expected.
         tail_share: in place of the limit; t is the smallest at which entries with at most t samples
             have at least this share of all matches.
-        captions: source looks in the original caption, all in every caption of a sample.
+        captions: first looks in the original caption, all in every caption of a sample.
         ignore_case: lower-case entries and captions; MetaCLIP does not.
         after: keep sidecar of an earlier step; what it drops stays dropped and is not counted.
         name: of the sidecar; keep, or keep-SUFFIX.
@@ -55,7 +55,7 @@ class Balance(SidecarOptions):
     metadata: Path
     limit: int | None = None
     tail_share: str | None = None
-    captions: Literal["source", "all"] = "source"
+    captions: Literal["first", "all"] = "first"
     ignore_case: bool = False
     after: str | None = None
     name: str = "keep-balance"

@@ -43,7 +43,8 @@ class Counts(SidecarOptions):
         unmapped: a noun that is no class of the detector is not verified (reject), or verified if
             the largest count of any class is the number (any-class, as published: many agree by
             chance).
-        captions: read the source caption alone, or all, of which the first that is verified counts.
+        captions: first reads the original caption alone; all every one, of which the first that is
+            verified counts.
         balance: keep at most this many samples of each number, drawn by lot; all without it.
         exclude_captions: captions of a benchmark, which are left out with their samples: .json as
             CountBench's, a table with `caption` or `text`, or .txt with one a line.
@@ -59,7 +60,7 @@ class Counts(SidecarOptions):
     name: str = COUNTS
     threshold: str = "0.3,0.5"
     unmapped: Literal["reject", "any-class"] = "reject"
-    captions: Literal["source", "all"] = "source"
+    captions: Literal["first", "all"] = "first"
     balance: int | None = None
     exclude_captions: Path | None = None
     ledger: Path | None = None

@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,8 +22,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from tqdm import tqdm
+
 from data_tools.errors import InputError, RunError
 from data_tools.progress import bar
+from data_tools.terminal import printable
 from vlp.data.images import UnreadableImageError
 from vlp.data.tar import DamagedShardError
 
@@ -80,13 +84,15 @@ class _Outcome(Generic[Result]):
     results: tuple[Result, ...] = ()
     error: str = ""
     is_disk_full: bool = False
+    trace: str = ""  # of an error that nobody foresaw
 
 
 class Run(Generic[Job, Result]):
     """Runs `work` over jobs; iterate for the results as they come, in no fixed order.
 
-    A job that fails is named on stderr, and the others go on; `finish` raises for those. A job
-    whose worker is killed is tried again.
+    A job that fails is named on stderr, and the others go on; `finish` raises for those. An error
+    that nobody foresaw fails its job too, with a traceback of the first. A job whose worker is
+    killed is tried again. InputError and RunError, which every job would have, end the run.
 
     Args:
         work: a function of a module; it and the jobs are sent to other processes.
@@ -113,6 +119,7 @@ class Run(Generic[Job, Result]):
         self._name = name
         self._weight = weight
         self.failures: dict[str, str] = {}  # name of the job -> what went wrong
+        self._is_traced = False
 
     def __iter__(self) -> Iterator[tuple[Job, Result]]:
         unit = "shards" if self._weight is None else "samples"
@@ -126,10 +133,16 @@ class Run(Generic[Job, Result]):
                     )
                 done.update(weight(job))
                 if outcome.error:
-                    self.failures[self._name(job)] = outcome.error
-                    done.write(f"failed: {self._name(job)}: {outcome.error}", file=sys.stderr)
+                    self._fail(job, outcome, done)
                 for result in outcome.results:
                     yield job, result
+
+    def _fail(self, job: Job, outcome: _Outcome[Result], done: "tqdm[Any]") -> None:
+        self.failures[self._name(job)] = outcome.error
+        done.write(printable(f"failed: {self._name(job)}: {outcome.error}"), file=sys.stderr)
+        if outcome.trace and not self._is_traced:  # the same bug would fill the screen
+            self._is_traced = True
+            done.write(outcome.trace, file=sys.stderr)
 
     def results(self) -> list[Result]:
         """The results in the order of the jobs, without those that failed."""
@@ -170,6 +183,18 @@ def _attempt(work: Callable[[Job], Result], job: Job) -> _Outcome[Result]:
         return _Outcome((), f"{error.strerror or error}{file}", error.errno in _DISK_FULL)
     except (DamagedShardError, UnreadableImageError) as error:
         return _Outcome((), str(error))
+    except (InputError, RunError):
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}".removesuffix(": ")
+        return _Outcome((), told, trace=traceback.format_exc())
+
+
+def _attempt_in_worker(work: Callable[[Job], Result], job: Job) -> _Outcome[Result]:
+    try:
+        return _attempt(work, job)
+    except SystemExit:  # as the run ends, when what was half written is removed
+        os._exit(1)
 
 
 def _in_processes(
@@ -185,12 +210,13 @@ def _in_processes(
 
 def _until_broken(work: Callable[[Job], Result], waiting: deque[Job], workers: int) -> Any:  # noqa: ANN401 (a generator that returns the jobs under way when a worker died)
     running: dict[Future[_Outcome[Result]], Job] = {}
+    others = set(multiprocessing.active_children())
     pool = _pool(workers)
     try:
         while waiting or running:
             try:
                 while waiting and len(running) < workers * _AHEAD:
-                    running[pool.submit(_attempt, work, waiting[0])] = waiting[0]
+                    running[pool.submit(_attempt_in_worker, work, waiting[0])] = waiting[0]
                     waiting.popleft()
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -199,6 +225,10 @@ def _until_broken(work: Callable[[Job], Result], waiting: deque[Job], workers: i
             except BrokenProcessPool:
                 return list(running.values())
         return []
+    except BaseException:  # an interrupt: what is under way may take minutes, and can be made again
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -208,7 +238,7 @@ def _alone(work: Callable[[Job], Result], job: Job, name: Callable[[Job], str]) 
         print(f"a worker was killed; trying again: {name(job)}", file=sys.stderr, flush=True)
         with _pool(1) as pool:
             try:
-                return pool.submit(_attempt, work, job).result()
+                return pool.submit(_attempt_in_worker, work, job).result()
             except BrokenProcessPool:
                 if attempt == _ATTEMPTS:
                     return _Outcome((), f"its worker was killed {attempt} times (out of memory?)")
@@ -223,9 +253,11 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _end_with_parent() -> None:
     """A worker whose parent was killed must not go on writing beside the run that resumes.
 
-    An interrupt from the terminal reaches every process; the parent alone handles it.
+    An interrupt from the terminal reaches every process; the parent alone handles it, and ends the
+    workers, which clean up.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
@@ -260,7 +292,9 @@ def _on_ray(
             job, attempt = running.pop(done[0])
             try:
                 yield job, ray.get(done[0])
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError as error:  # the worker or its machine
                 if attempt == _ATTEMPTS:
                     yield job, _Outcome((), f"its worker died {attempt} times ({error})")
                 else:

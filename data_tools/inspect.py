@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError, RunError
 from data_tools.samples import find_shards, open_index
+from data_tools.terminal import printable
 from vlp.data.files import replace_atomically
 from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex
 from vlp.data.tar import Member
@@ -78,13 +80,15 @@ def _read(shard: Path, row: int) -> dict[str, Any]:
     shown["members"] = {
         name: {"offset": member.offset, "bytes": member.size} for name, member in members.items()
     }
+    texts = dict[str, str]()  # apart, as a member may be called like a field
     for name, data in _bytes(shard, members).items():
         if name in IMAGE_EXTENSIONS:
             shown["picture"] = _picture(data)
         elif name == "json":
             shown["json"] = _parsed(data)
         else:
-            shown[name] = data[:_LONGEST].decode("utf-8", "backslashreplace")
+            texts[name] = data[:_LONGEST].decode("utf-8", "backslashreplace")
+    shown["texts"] = texts
     shown["table"] = _table_row(shard, key)
     shown["sidecars"] = dict(_sidecars(shard, key, digest))
     return shown
@@ -116,9 +120,12 @@ def _parsed(data: bytes) -> object:
 
 def _table_row(shard: Path, key: str) -> dict[str, Any] | None:
     path = shard.with_suffix(".parquet")
-    if not path.is_file() or "key" not in pq.read_schema(path).names:
-        return None
-    rows = pq.read_table(path, filters=pc.field("key") == key).to_pylist()
+    try:
+        if not path.is_file() or "key" not in pq.read_schema(path).names:
+            return None
+        rows = pq.read_table(path, filters=pc.field("key") == key).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        return {"unreadable": str(error)}
     return rows[0] if rows else None
 
 
@@ -129,7 +136,11 @@ def _sidecars(shard: Path, key: str, digest: str) -> Iterator[tuple[str, object]
         name = path.parent.name
         if name == "index":
             continue
-        rows = pq.read_table(path, filters=pc.field("key") == key).to_pylist()
+        try:
+            rows = pq.read_table(path, filters=pc.field("key") == key).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            yield name, f"unreadable ({error})"
+            continue
         own = [row for row in rows if row.get("src_sha256") == digest]
         if own:
             yield name, {k: v for k, v in own[0].items() if k not in ("key", "src_sha256")}
@@ -147,7 +158,7 @@ def _text(found: Mapping[str, Any]) -> str:
             lines += [f"  {inner}: {_short(told)}" for inner, told in value.items()]
         elif value is not None:
             lines.append(f"{name}: {_short(value)}")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _short(value: object) -> str:

@@ -19,6 +19,7 @@ from vlp.data.images import MAX_PIXELS
 _TOOL = "vlp data_tools repair"
 _SETTINGS = "repair.json"
 _LEDGER = "repair.jsonl"
+_ALREADY = "already"  # among the counts of a shard that an earlier run finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +58,14 @@ def repair(options: Repair) -> None:
     jobs = _jobs(shards, options)
     _check_output(shards, jobs, options)
     own = own_part(jobs, options)
-    done = {} if options.restart else _finished(own)
-    if done:
-        print(f"{len(done):,} of {len(own):,} shards are finished already", flush=True)
+    work = repair_shard if options.restart else _resume_shard
     run: Run[Job, Counter[str]] = Run(
-        repair_shard,
-        [job for job in own if job not in done],
-        options,
-        what="repairing",
-        name=lambda job: str(job.shard),
+        work, own, options, what="repairing", name=lambda job: str(job.shard)
     )
-    done |= dict(run)
+    done = dict(run)
+    already = sum(counts.pop(_ALREADY, 0) for counts in done.values())
+    if already:
+        print(f"{already:,} of {len(own):,} shards are finished already")
     _report(sum(done.values(), Counter()), len(done))
     _join_ledgers(jobs, options)
     run.finish()
@@ -130,9 +128,10 @@ def _check_same(mark: Path, options: Repair) -> None:
         )
 
 
-def _finished(jobs: Sequence[Job]) -> dict[Job, Counter[str]]:
-    found = {job: finished(job) for job in jobs}
-    return {job: counts for job, counts in found.items() if counts is not None}
+def _resume_shard(job: Job) -> Counter[str]:
+    """Repair a shard, unless an earlier run did: to see that takes reading all its bytes."""
+    counts = finished(job)
+    return repair_shard(job) if counts is None else counts | Counter({_ALREADY: 1})
 
 
 def _report(counts: Counter[str], shards: int) -> None:

@@ -38,7 +38,7 @@ class Rewrite(SidecarOptions, BackendOptions):
         template: a file that asks something else, a text with {caption}, {other} or {image}, or
             .json with `instruction` (for chats) and `completion`.
         variants: answers for each caption.
-        captions: first asks about the caption that counts as the original; each asks about all
+        captions: first asks about the caption that counts as the original; all asks about all
             of a sample.
         fuse_with: another rewrites sidecar, whose texts stand for {other}.
         name: of the sidecar, rewrites or rewrites-SUFFIX.
@@ -54,7 +54,7 @@ class Rewrite(SidecarOptions, BackendOptions):
     preset: str = ""
     template: Path | None = None
     variants: int = 1
-    captions: Literal["first", "each"] = "first"
+    captions: Literal["first", "all"] = "first"
     fuse_with: str = ""
     name: str = REWRITES
     cache: Path | None = None
@@ -108,7 +108,7 @@ def _with_keys(options: Rewrite, shards: Sequence[Path]) -> Rewrite:
     """With answers by key, where a .txt has one a line."""
     if options.answers is None or options.answers.suffix != ".txt":
         return options
-    if options.variants > 1 or options.captions == "each":
+    if options.variants > 1 or options.captions == "all":
         raise InputError(f"--answers {options.answers}: a .txt has one answer for each sample")
     return replace(options, answers=joined_by_order(options.answers, shards))
 
@@ -124,8 +124,8 @@ def _asking(options: Rewrite) -> Asking:
             f"--fuse-with SIDECAR and a template with {{other}} belong together; {template.name} "
             f"has {'one' if template.uses('other') else 'none'}"
         )
-    if options.captions == "each" and not template.uses("caption"):
-        raise InputError(f"--captions each: {template.name} does not use captions")
+    if options.captions == "all" and not template.uses("caption"):
+        raise InputError(f"--captions all: {template.name} does not use captions")
     is_same = options.temperature == 0 and not template.examples and options.backend != "replay"
     if options.variants > 1 and is_same and not options.fuse_with:
         raise InputError(

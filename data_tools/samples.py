@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import braceexpand
+import pyarrow as pa
 
 from data_tools.errors import InputError
 from vlp.data.index import ShardIndex
 from vlp.data.source import RawSample
+from vlp.data.tar import DamagedShardError
 
 TEXTS = ("txt", "json")
 
@@ -44,7 +46,10 @@ def _tars(path: Path) -> list[Path]:
     tars = sorted(file for file in path.iterdir() if file.suffix == ".tar" and file.name[0] != ".")
     if not tars:
         inside = sorted(file.name for file in path.iterdir())[:5]
-        raise InputError(f"{path}: holds no .tar, but {', '.join(inside) or 'nothing'}")
+        told = ", but " + ", ".join(inside) if inside else " and nothing else"
+        below = any(file.is_dir() and any(file.glob("*.tar")) for file in path.iterdir())
+        hint = f"; those of its folders are '{path}/*'" if below else ""
+        raise InputError(f"{path}: holds no .tar{told}{hint}")
     return tars
 
 
@@ -53,12 +58,17 @@ def open_index(shard: Path) -> ShardIndex:
 
     Raises:
         InputError: it has none.
-        DamagedShardError: the shard is not the one that was indexed.
+        DamagedShardError: the shard is not the one that was indexed, or the index is damaged.
     """
     try:
         return ShardIndex.read(str(shard))
     except FileNotFoundError as error:
         raise InputError(str(error)) from None
+    except (pa.ArrowException, KeyError) as error:
+        raise DamagedShardError(
+            f"the index of {shard} cannot be read ({error}); write it again with: "
+            f"python -m data_tools index {shard}"
+        ) from None
 
 
 def read_samples(shard: Path, extensions: Collection[str] | None = None) -> Iterator[RawSample]:

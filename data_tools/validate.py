@@ -78,6 +78,12 @@ def _check_report(path: Path | None, shards: list[Path]) -> None:
         )
     if path.is_dir():
         raise InputError(f"--report {path}: is a folder; name a file, such as {path}/report.jsonl")
+    try:  # now, and not after hours of reading
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"--report {path}: cannot be written there ({error})") from None
 
 
 def _check_all(own: list[Path], checks: Checks, report: Report, options: Validate) -> list[bytes]:
@@ -104,7 +110,8 @@ def _check_across(own: list[Path], digests: list[bytes], report: Report, options
     )
     for job, defects in run:
         report.add(str(job.shard), defects)
-    run.finish()
+    for name, error in run.failures.items():
+        report.add(name, [Defect("", "FILE_UNREADABLE", error)])
 
 
 def _check_folders(shards: list[Path], report: Report) -> None:

@@ -27,7 +27,7 @@ class Matching:
     metadata: Path
     sha256: str  # of its entries
     ignore_case: bool
-    captions: Literal["source", "all"]
+    captions: Literal["first", "all"]
     after: str | None
 
     @property
@@ -60,7 +60,7 @@ def match_shard(shard: Path, matching: Matching) -> Made:
     return Made(pa.table([index["key"], index["src_sha256"], entries], MATCHES.names))
 
 
-def _texts(sample: RawSample, captions: Literal["source", "all"]) -> list[str]:
+def _texts(sample: RawSample, captions: Literal["first", "all"]) -> list[str]:
     try:
         return sample.captions() if captions == "all" else [sample.caption]
     except UnusableSampleError:

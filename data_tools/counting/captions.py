@@ -13,7 +13,7 @@ from data_tools.errors import InputError
 from data_tools.tables import SUFFIXES, read_rows
 from vlp.data.source import RawSample
 
-CaptionChoice = Literal["source", "all"]
+CaptionChoice = Literal["first", "all"]
 _FIELDS = ("caption", "captions", "text")
 
 
@@ -24,7 +24,7 @@ def read_captions(sample: RawSample, choice: CaptionChoice) -> list[tuple[int, s
         UnusableSampleError: it has none.
     """
     own = sample.captions()
-    chosen = own[:1] if choice == "source" else own
+    chosen = own[:1] if choice == "first" else own
     return [(place, text, parse(text)) for place, text in enumerate(chosen)]
 
 

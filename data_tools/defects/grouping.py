@@ -55,11 +55,11 @@ class Run(NamedTuple):
 
 def group(items: Iterable[Item]) -> Iterator[Gap | End | Aside | Run]:
     """Runs, and what belongs to none; what lies among the members of a run comes before it."""
-    key, parts, repeats = "", list[Part](), False
+    key, parts, there, repeats = "", list[Part](), set[str](), False
     for item in items:
         if not isinstance(item, Entry):
             yield from _finished(key, parts, repeats)
-            key, parts, repeats = "", [], False
+            key, parts, there, repeats = "", [], set(), False
             yield item
             continue
         name = read_name(item.name)
@@ -67,11 +67,12 @@ def group(items: Iterable[Item]) -> Iterator[Gap | End | Aside | Run]:
         if aside is not None:
             yield aside
             continue
-        again = name.key == key and any(part.extension == name.extension for part in parts)
+        again = name.key == key and name.extension in there
         if name.key != key or again:
             yield from _finished(key, parts, repeats)
-            key, parts, repeats = name.key, [], again
+            key, parts, there, repeats = name.key, [], set(), again
         parts.append(Part(name.extension, item, name.problems))
+        there.add(name.extension)
     yield from _finished(key, parts, repeats)
 
 

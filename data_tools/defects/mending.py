@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from data_tools.defects.plan import Planned, plan
 from data_tools.defects.samples import MOST_BYTES, READ, Checks, check_sample, missing
 from data_tools.defects.texts import mend_bytes, mend_json
 from data_tools.defects.walk import Gap
+from data_tools.leftovers import remove_leftovers
 from data_tools.shard_writer import stats_path
 from vlp.data.files import replace_atomically, write_json
 from vlp.data.index import IMAGE_EXTENSIONS, sidecar_path, write_index
@@ -58,8 +60,9 @@ def repair_shard(job: Job) -> Counter[str]:
     """Write one shard with its index, table and ledger, and the commit mark last."""
     source = _source_sha256(job.shard)
     ledger = Ledger(job.shard.name)
-    _remove_temporaries(job.target)
-    unpacked = job.target.with_name(f".{job.target.name}.{os.getpid()}.unpacked.tmp")
+    unpacked = job.target.with_name(f"{job.target.name}.unpacked")
+    _remove_temporaries(job, unpacked)
+    unpacked = unpacked.with_name(f".{unpacked.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         file = os.open(_unpack(job.shard, unpacked, ledger), os.O_RDONLY)
         try:
@@ -102,16 +105,12 @@ def _source_sha256(shard: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove_temporaries(target: Path) -> None:
+def _remove_temporaries(job: Job, unpacked: Path) -> None:
     """Remove what a killed run left half written."""
-    index = sidecar_path(target, "index")
-    stats = stats_path(target)
-    ledger = sidecar_path(target, "repair").with_suffix(".jsonl")
-    for path in (target, target.with_suffix(".parquet"), stats, index, ledger):
-        if path.parent.is_dir():
-            for left in path.parent.iterdir():
-                if left.name.startswith(f".{path.name}.") and left.name.endswith(".tmp"):
-                    left.unlink(missing_ok=True)
+    target = job.target
+    index, stats = sidecar_path(target, "index"), stats_path(target)
+    for path in (target, unpacked, target.with_suffix(".parquet"), stats, index, job.ledger):
+        remove_leftovers(path)
 
 
 def _unpack(shard: Path, target: Path, ledger: Ledger) -> Path:

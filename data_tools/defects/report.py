@@ -5,7 +5,6 @@ memory does not grow with defects.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import IO, Any
 
 from data_tools.defects.codes import CODES
 from data_tools.defects.scanner import Defect
+from data_tools.terminal import printable
 from vlp.data.files import encode, replace_atomically, write_json
 
 _SHOWN = 20  # defects that are printed without a report file
 _SHOWN_OF_A_CODE = 4
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Report:
@@ -68,10 +67,13 @@ class Report:
         shown = 0
         for line in self.lines():
             defect = json.loads(line)
-            if left[defect["code"]] and shown < _SHOWN:
-                left[defect["code"]] -= 1
-                shown += 1
-                yield _told(defect)
+            if not left[defect["code"]]:
+                continue
+            left[defect["code"]] -= 1
+            shown += 1
+            yield _told(defect)
+            if shown == _SHOWN:
+                return
 
     def write(self, path: Path, about: dict[str, Any]) -> Path:
         """Write the report and the summary beside it; returns the summary's path."""
@@ -110,8 +112,7 @@ def _told(defect: dict[str, Any]) -> str:
     place = "" if defect["offset"] is None else f" at byte {defect['offset']:,}"
     key = f" key {defect['key']!r}" if defect["key"] else ""
     head = f"{defect['severity']}: {defect['code']}: {defect['shard']}"
-    # what a tar holds must not steer the terminal
-    return _CONTROL.sub(lambda c: f"\\x{ord(c[0]):02x}", f"{head}{place}{key}: {defect['detail']}")
+    return printable(f"{head}{place}{key}: {defect['detail']}").replace("\n", "\\n")
 
 
 def _line(shard: str, defect: Defect) -> bytes:

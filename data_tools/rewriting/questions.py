@@ -53,7 +53,7 @@ class Asking:
     identity: dict[str, Any]  # of the backend
     template: Template
     variants: int
-    captions: Literal["first", "each"]
+    captions: Literal["first", "all"]
     fuse_with: str
     seed: int
     cache: Path | None
@@ -104,7 +104,7 @@ def questions_of(sample: RawSample, asking: Asking, others: dict[Any, list[str]]
             captions = sample.captions()
         except UnusableSampleError:
             return []
-    wanted = captions if asking.captions == "each" else captions[:1]
+    wanted = captions if asking.captions == "all" else captions[:1]
     other = others.get((sample.key, sample.src_sha256), [])
     found: list[Question] = []
     for number, caption in enumerate(wanted):

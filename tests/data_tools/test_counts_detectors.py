@@ -136,7 +136,7 @@ def shard(tmp_path):
 
 
 def detector(folder, prompted, batch=2):
-    return Detector(folder=folder, prompted=prompted, captions="source", batch=batch, device="cpu")
+    return Detector(folder=folder, prompted=prompted, captions="first", batch=batch, device="cpu")
 
 
 def picture(number):

@@ -1,6 +1,9 @@
 """Jobs in several processes or on Ray: retried when a worker dies, named when they fail."""
 
+import multiprocessing
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -28,6 +31,25 @@ def die(job):
     if job == 1:
         os._exit(1)
     return job
+
+
+def stumble(job):
+    if job % 2:
+        raise KeyError(f"of job {job}")
+    return job
+
+
+def refuse(job):
+    raise InputError("--option 3: not that")
+
+
+def rest(mark):
+    mark.touch()
+    try:
+        time.sleep(60)
+    except BaseException:
+        mark.with_suffix(".cleaned").touch()
+        raise
 
 
 def fill_the_disk(path):
@@ -67,6 +89,40 @@ def test_a_failed_job_is_named_and_the_others_go_on(tmp_path: Path, executor, ca
     with pytest.raises(RunError, match="1 of 3 failed"):
         run.finish()
     assert "failed: missing: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_an_error_that_nobody_foresaw_fails_its_job_with_one_traceback(executor, capsys):
+    run = Run(stumble, list(range(6)), Options(executor=executor, workers=2))
+    assert run.results() == [0, 2, 4]
+    assert run.failures == {str(job): f"KeyError: 'of job {job}'" for job in (1, 3, 5)}
+    told = capsys.readouterr().err
+    assert told.count("failed: ") == 3
+    assert told.count("Traceback") == told.count("in stumble") == 1
+
+
+@pytest.mark.parametrize("executor", [*EXECUTORS, "ray"])
+def test_what_is_wrong_with_every_job_ends_the_run(executor):
+    with pytest.raises(InputError, match=r"^--option 3: not that$"):
+        list(Run(refuse, [1, 2, 3], Options(executor=executor, workers=2)))
+
+
+def test_an_interrupt_ends_the_workers_and_they_clean_up(tmp_path):
+    marks = [tmp_path / name for name in "abcdef"]
+    run = Run(rest, marks, Options(workers=2))
+
+    def interrupt():
+        while not all(mark.exists() for mark in marks[:2]):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    assert time.monotonic() - started < 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.cleaned", "b", "b.cleaned"]
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import platform
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,7 +279,10 @@ def test_a_killed_repair_goes_on_to_the_same_bytes(folder, monkeypatch, capsys, 
     monkeypatch.setattr(mending, step, killed)
     with pytest.raises(KeyboardInterrupt):
         repair(options)
-    (output / ".00002.tar.4711.tmp").write_bytes(b"half")
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = output / f".00002.tar.{platform.node()}.{process.pid}.tmp"
+    left.write_bytes(b"half")
     monkeypatch.setattr(mending, step, real)
     capsys.readouterr()
     repair(options)

@@ -87,7 +87,7 @@ def test_allowed_verdicts_reject_nothing_and_nothing_is_asked_again(command, tmp
 def test_captions_of_a_sample_each(command, tmp_path):
     tar = shard(tmp_path / "data" / "0.tar", {"k": ["a dog", "a brown dog"], "n": None})
     given = {"k": ["one hound", "it is a hound", "a brown hound", "one hound"]}
-    more = ("--captions", "each", "--variants", 2)
+    more = ("--captions", "all", "--variants", 2)
     code, out, _ = command(*arguments(tmp_path, *more, answers=given))
     assert code == 0
     assert "4 answers (2 captions x 2) = 3 good + 1 repeats-variant" in out
@@ -249,7 +249,7 @@ def test_lines_that_slipped_are_refused(command, tmp_path, change, message):
         (("--fuse-with", "rewrites-x"), "rephrase has none"),
         (("--preset", "fuse"), "--fuse-with SIDECAR and a template with {other} belong together"),
         (("--preset", "fuse", "--fuse-with", "rewrites-x"), "is missing"),
-        (("--preset", "caption-short", "--captions", "each"), "does not use captions"),
+        (("--preset", "caption-short", "--captions", "all"), "does not use captions"),
         (("--allow", "lost-names"), "--allow lost-names: choices are unfinished"),
         (("--min-words", 9, "--max-words", 8), "no more than the longest"),
         (("--max-same", -1), "--max-same -1"),

@@ -84,6 +84,52 @@ def test_a_key_that_no_shard_has_is_told(data, command):
 def test_parts_describe_their_shards_alone(data, command, tmp_path):
     _, out, _ = command("stats", data, "--part", "2/3", "--output", tmp_path / "s.json")
     assert "2 samples in 1 shards" in out
+    assert "stats-2-of-3.json" in command("stats", data, "--part", "2/3")[1]
     code, _, err = command("stats", data, "--part", "4/4", "--output", tmp_path / "s.json")
     assert code == 2
     assert "fewer shards than parts" in err
+
+
+def test_sizes_of_other_shards_stay(data, command, tmp_path):
+    output = ("--output", tmp_path / "s.json")
+    command("stats", data, "--sizes", *output)
+    whole = json.loads((data / "sizes.json").read_text())
+    assert len(whole) == 3
+    (data / "00002.tar").unlink()
+    assert command("stats", data / "00001.tar", "--sizes", *output)[0] == 0
+    assert json.loads((data / "sizes.json").read_text()) == {
+        name: size for name, size in whole.items() if name != "00002.tar"
+    }
+    code, _, err = command("stats", data, "--sizes", "--part", "1/2", *output)
+    assert code == 2
+    assert "--sizes: needs all shards" in err
+
+
+def test_damage_is_told_and_never_a_traceback(data, command, tmp_path):
+    for shard in data.glob("*.tar"):
+        shard.write_bytes(bytes(20480))
+    code, _, err = command("stats", data, "--output", tmp_path / "s.json")
+    assert code == 1
+    assert "3 of 3 failed" in err
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_unreadable_files_beside_a_shard_are_told(data, command):
+    (data / "00001.parquet").write_bytes(b"damaged")
+    (data / "annotations" / "scores").mkdir()
+    (data / "annotations" / "scores" / "00001.parquet").write_bytes(b"damaged")
+    code, out, _ = command("inspect", "000010000", data)
+    assert code == 0
+    assert "unreadable: Parquet" in out
+    assert "scores: unreadable (" in out
+
+
+def test_what_a_sample_holds_does_not_steer_the_terminal(tmp_path, command):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg(1))
+    (folder / "a.txt").write_text("red \x1b[31m and \x9b5m")
+    build(Build(input=folder, output=tmp_path / "data", workers=1))
+    _, out, _ = command("inspect", "000000000", tmp_path / "data")
+    assert "\\x1b[31m" in out
+    assert not {"\x1b", "\x9b"} & set(out)

@@ -2,12 +2,14 @@
 
 import os
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_tools.defects.grouping import group
 from data_tools.defects.names import read_name, safe_key
 from data_tools.defects.walk import Entry, Walk
 from tests.data_tools.test_validate_cases import WHOLE, sample, tar
@@ -133,3 +135,13 @@ def test_names_are_split_as_the_readers_split_them(name) -> None:
     found = read_name(name.encode())
     if found.extension:
         assert (found.key, found.extension) == split_name(name)
+
+
+def test_many_members_of_one_key_take_no_square_time() -> None:
+    def entries():
+        for number in range(20_000):
+            yield Entry(number, number, 1, number + 1, b"0", b"frame.%06d.jpg" % number)
+
+    started = time.process_time()
+    assert len(list(group(entries()))) == 20_000
+    assert time.process_time() - started < 5  # half a minute by comparing each with each
