@@ -13,7 +13,7 @@ compiled, in turns. Rows are JSON lines:
     loss ...      forward and backward of the contrastive losses alone: time, peak memory, and the
                   largest relative error of a gradient against float64 on a part of the batch
     classifier, ranks, probe, geometry    of the evaluation, see `benchmarks/gpu_eval.py`
-    score         of the data tools, see `benchmarks/gpu_data.py`
+    score, detect, rewrite    of the data tools, see `benchmarks/gpu_data.py`
 
 `pairs_per_second` is the median over the turns; compile time is reported apart. `mfu` is executed
 floating-point operations over the card's bf16 peak, measured by a large matrix product in this run.

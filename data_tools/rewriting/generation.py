@@ -63,13 +63,14 @@ class LineEnd(StoppingCriteria):
         **_: object,
     ) -> torch.Tensor:
         """input_ids [rows, tokens] -> done [rows]"""
+        last = input_ids[:, -1].tolist()  # one copy from the device for all rows
         done = [
-            "\n" in self._text(row[-1:]) and bool(self._text(row[self._start : -1]).strip())
-            for row in input_ids
+            "\n" in self._text([token]) and bool(self._text(row[self._start : -1].tolist()).strip())
+            for token, row in zip(last, input_ids, strict=True)
         ]
         return torch.tensor(done, device=input_ids.device)
 
-    def _text(self, tokens: torch.Tensor) -> str:
+    def _text(self, tokens: list[int]) -> str:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
 
 
