@@ -16,7 +16,7 @@ from data_tools.deduplication.search import HashSearch, Search, SemanticSearch
 from data_tools.deduplication.signatures import sign_shard, signature_recipe
 from data_tools.deduplication.verdicts import Rule, Verdicts
 from data_tools.errors import InputError
-from data_tools.filtering.kept import SCHEMA
+from data_tools.filtering.kept import SCHEMA, check_name
 from data_tools.samples import find_shards
 
 _DISTANCE, _EPSILON, _EMBEDDINGS = 4, 0.05, "embeddings"
@@ -63,9 +63,7 @@ class Dedup(SidecarOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kind, dash, suffix = self.name.partition("-")
-        if kind != "keep" or (dash and not suffix) or "/" in self.name:
-            raise InputError(f"--name {self.name}: choices are keep, keep-NAME")
+        check_name(self.name, None)
         for option, by in (
             ("distance", "phash"),
             ("epsilon", "semantic"),
@@ -148,7 +146,7 @@ def _gather(pool: Pool, options: Dedup) -> _Evidence:
     scores = None if options.prefer is None else pool.scores(options.prefer)
     references = search.references(options.against) if options.against else None
     if references is not None:
-        pool.digest.update(references.values.tobytes())
+        pool.note("against", references.values.tobytes())
         more = f" ({references.unreadable:,} more are unreadable)" if references.unreadable else ""
         print(f"against {len(references.names):,} pictures{more}")
     known: dict[int, str] = {}
@@ -209,10 +207,9 @@ def _settings(pool: Pool, options: Dedup) -> dict[str, Any]:
     """All that decides; what was read is in it as a hash."""
     settings: dict[str, Any] = {
         "by": options.by,
-        "prefer": options.prefer,
         "only_against": options.only_against,
         "samples": len(pool),
-        "read": pool.digest.hexdigest(),
+        **pool.read,
     }
     if options.by == "phash":
         settings["distance"] = _limit(options)

@@ -13,10 +13,11 @@ import pyarrow as pa
 from data_tools.annotate import conserved
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError
+from data_tools.errors import InputError, RunError
 from data_tools.exporting.formats import FORMATS, Contents, contents_of
 from data_tools.exporting.hugging_face import columns_of
 from data_tools.exporting.job import Job, finished, join_ledgers, open_folder, tidy
+from data_tools.filtering.kept import keep_names
 from data_tools.manifest import sha256_json
 from data_tools.resharding.found import common_names
 from data_tools.samples import find_shards
@@ -76,7 +77,7 @@ def export(options: Export) -> None:
 
     Raises:
         InputError: the options or the shards cannot be used.
-        RunError: a shard could not be exported, or something was lost.
+        RunError: a shard could not be exported, something was lost, or no sample is exported.
     """
     shards = find_shards(options.shards)
     folder = LocalFolder(options.output)
@@ -96,12 +97,16 @@ def export(options: Export) -> None:
         told: list[str] = []
         if len(done) == len(jobs):
             told, ledger = chosen.close(jobs, done), join_ledgers(jobs)
+            if not any(counts["exported"] for counts in done):
+                told = []  # how to read what has no sample
             if ledger.stat().st_size:
                 told.append(f"what was dropped: {ledger}")
     _report(sum(done, Counter()), len(done), len(jobs), options)
     for line in told:
         print(line, flush=True)
     run.finish()
+    if len(done) == len(jobs) and not any(counts["exported"] for counts in done):
+        raise RunError(f"--output {folder}: not one sample is exported")
 
 
 def _settings(shards: Sequence[Path], contents: Contents, options: Export) -> dict[str, Any]:
@@ -111,7 +116,7 @@ def _settings(shards: Sequence[Path], contents: Contents, options: Export) -> di
         "sidecars": list(contents.sidecars),
         "choose": options.choose,
         "seed": options.seed if options.choose == "random" else None,
-        "keep": _names(options.keep),
+        "keep": keep_names(options.keep),
         "shards": common_names(shards),
     }
 
@@ -129,7 +134,7 @@ def _jobs(shards: Sequence[Path], contents: Contents, options: Export) -> list[J
             total=len(shards),
             output=options.output,
             settings_sha256=settings_sha256,
-            keep=tuple(_names(options.keep)),
+            keep=tuple(keep_names(options.keep)),
             sidecars=tuple(contents.sidecars),
             choose=options.choose,
             seed=options.seed,
@@ -138,10 +143,6 @@ def _jobs(shards: Sequence[Path], contents: Contents, options: Export) -> list[J
         )
         for number, (shard, name) in enumerate(zip(shards, common_names(shards), strict=True))
     ]
-
-
-def _names(given: str | None) -> list[str]:
-    return [name.strip() for name in (given or "").split(",") if name.strip()]
 
 
 def _split(shards: Sequence[Path]) -> str:

@@ -1,5 +1,6 @@
 """`filter`: which samples to train on, by conditions and by the largest; no shard is rewritten."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -102,7 +103,11 @@ def filter_shards(options: Filter) -> None:
     shards = find_shards(options.shards)
     outputs = Outputs(options.ledger, options.ids)
     outputs.check(shards)
-    sidecars_named(asked.columns, shards[0])  # a wrong name is told before anything runs
+    # a wrong name is told before anything runs
+    if options.name in sidecars_named(asked.columns, shards[0]):
+        raise InputError(
+            f"--name {options.name}: a condition reads this sidecar; give another --name"
+        )
     cut = None
     if asked.top is not None:
         cut = _cut(asked, asked.top, shards, options)
@@ -165,8 +170,14 @@ def _cut(asked: Asked, top: Expression, shards: Sequence[Path], options: Filter)
         )
         return None
     cut = find_cut(shards, recipe.name, asked.fraction, f"top {asked.fraction} of {top.label}")
-    print(f"{cut.label}: {cut.kept:,} of {cut.pool:,} samples, the least is {cut.value:.9g}")
+    print(f"{cut.label}: {cut.kept:,} of {cut.pool:,} samples, {_least(cut)}")
     return cut
+
+
+def _least(cut: Cut) -> str:
+    if cut.value == -math.inf:
+        return f"all that have a value; {cut.pool - cut.kept:,} have none"
+    return f"the least is {cut.value:.9g}" if cut.kept else "as the fraction is of less than one"
 
 
 def values_of(shard: Path, arguments: tuple[Expression, str | None, int]) -> Made:

@@ -10,6 +10,7 @@ from typing import Any
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options, Run
 from data_tools.errors import InputError
+from data_tools.filtering.kept import keep_names
 from data_tools.manifest import open_folder
 from data_tools.resharding.ids import IdList, read_ids
 from data_tools.resharding.layout import Selection, check_unique, lay_out
@@ -109,7 +110,7 @@ def _selection(options: Reshard) -> Selection:
         for option, path in (("--ids", options.ids), ("--drop-ids", options.drop_ids))
     ]
     return Selection(
-        keep=tuple(name.strip() for name in (options.keep or "").split(",") if name.strip()),
+        keep=tuple(keep_names(options.keep)),
         ids=lists[0],
         drop_ids=lists[1],
         limit=options.limit,

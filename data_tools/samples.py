@@ -23,7 +23,7 @@ def find_shards(patterns: Sequence[str]) -> list[Path]:
     Raises:
         InputError: a pattern that matches nothing, or is none.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by where it lies, and so its sidecars, however it is called
     for pattern in patterns:
         if "://" in pattern or pattern.startswith("pipe:"):
             raise InputError(f"{pattern}: only local shards can be read")
@@ -34,8 +34,9 @@ def find_shards(patterns: Sequence[str]) -> list[Path]:
         for name in names:
             paths = [name] if os.path.lexists(name) else sorted(glob.glob(name)) or [name]
             for path in map(Path, paths):
-                found |= dict.fromkeys(_tars(path))
-    return list(found)
+                for tar in _tars(path):
+                    found.setdefault(tar.parent.resolve() / tar.name, tar)
+    return list(found.values())
 
 
 def _tars(path: Path) -> list[Path]:

@@ -22,7 +22,7 @@ class Pool:
 
     shards: Sequence[Path]
     starts: np.ndarray  # [shards + 1], of each shard's first position
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all that was read
+    read: dict[str, str] = field(default_factory=dict)  # sha256 of all that was read, by what it is
 
     @classmethod
     def of(cls, shards: Sequence[Path]) -> "Pool":
@@ -31,6 +31,13 @@ class Pool:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    def note(self, what: str, *parts: bytes) -> None:
+        """Remember what was read to judge by; with other content the verdicts are others."""
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        self.read[what] = digest.hexdigest()
 
     def span(self, shard: int) -> slice:
         """The positions of a shard's samples."""
@@ -46,7 +53,7 @@ class Pool:
         found = [vectors(read_sidecar(shard, name)["signature"]) for shard in self.shards]
         there = np.concatenate([one.there for one in found])
         values = np.concatenate([one.values for one in found if len(one.values)] or [_nothing()])
-        self.digest.update(there.tobytes() + values.tobytes())
+        self.note("pictures", there.tobytes(), values.tobytes())
         return there, values
 
     def scores(self, name: str) -> np.ndarray:
@@ -67,7 +74,7 @@ class Pool:
                 raise InputError(f"--prefer {name}: its sidecar of {shard} is of other samples")
             column = table["clip_score"].cast(pa.float32()).fill_null(float("nan"))
             scores[self.span(number)] = column.to_numpy()
-        self.digest.update(scores.tobytes())
+        self.note("prefer", scores.tobytes())
         return scores
 
     def with_captions(self, name: str, wanted: Mapping[int, str]) -> "Repeated":
@@ -82,7 +89,7 @@ class Pool:
             row, first = np.unique(rows[hit], return_index=True)
             found = np.searchsorted(known, values[hit][first])
             keepers[self.starts[number] + row] = place[found]
-        self.digest.update(known.tobytes() + keepers.tobytes())
+        self.note("captions", known.tobytes(), keepers.tobytes())
         return Repeated(keepers, list(wanted.values()))
 
 

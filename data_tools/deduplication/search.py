@@ -141,10 +141,12 @@ class SemanticSearch:
     seed: int
 
     def __post_init__(self) -> None:
+        digests = []
         for shard in self.pool.shards:
             self.embeddings.of(shard)
             with open(sidecar_path(shard, self.embeddings.name), "rb") as file:
-                self.pool.digest.update(hashlib.file_digest(file, "sha256").digest())
+                digests.append(hashlib.file_digest(file, "sha256").digest())
+        self.pool.note("embeddings", *digests)
 
     @cached_property
     def there(self) -> np.ndarray:

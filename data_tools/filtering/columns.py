@@ -155,7 +155,7 @@ def _of_sidecar(sidecar: str, names: Sequence[str], shard: Path, index: pa.Table
     places = pc.index_in(_pairs(index), value_set=_pairs(table))
     rows = table.take(places)
     kept = [*names, _JOINED_BY[0]]  # a struct needs some field
-    arrays = [_without_nan(rows[name]).combine_chunks() for name in kept]
+    arrays = [_without_nan(_readable(rows[name])).combine_chunks() for name in kept]
     missing = pc.is_null(places).combine_chunks()
     return pa.StructArray.from_arrays(arrays, kept, mask=missing)
 
@@ -163,6 +163,19 @@ def _of_sidecar(sidecar: str, names: Sequence[str], shard: Path, index: pa.Table
 def _pairs(table: pa.Table) -> pa.ChunkedArray:
     columns = [table[name].cast(pa.string()) for name in _JOINED_BY]
     return pc.binary_join_element_wise(*columns, "\n")
+
+
+def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """float16, also in lists, as float32: DuckDB has none."""
+    return column.cast(_without_half(column.type))
+
+
+def _without_half(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_without_half(kind.value_type), kind.list_size)
+    return pa.list_(_without_half(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 def _without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

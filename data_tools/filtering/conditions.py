@@ -92,6 +92,8 @@ def parse_conditions(text: str, option: str) -> list[Expression]:
 def _tree(connection: "DuckDBPyConnection", text: str, option: str) -> dict[str, Any]:
     """What DuckDB's parser makes of the text."""
     where = f"{option} {text!r}"
+    if not text.strip():
+        raise InputError(f"{where}: expected an expression, such as words > 2")
     parsed = _serialized(connection, f"SELECT ({text}\n)")
     if parsed["error"]:
         raise InputError(f"{where}: {parsed['error_message']}")

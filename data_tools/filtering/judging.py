@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from data_tools.annotate import Made, read_sidecar
 from data_tools.errors import InputError
-from data_tools.filtering.columns import read_columns
+from data_tools.filtering.columns import read_columns, sidecars_named
 from data_tools.filtering.conditions import TABLE, Expression, connect
 from data_tools.filtering.kept import Verdict, dropped_before, made
 from data_tools.filtering.largest import Cut
@@ -41,22 +41,29 @@ class Rules:
 def judge_shard(shard: Path, rules: Rules) -> Made:
     """The keep sidecar of a shard."""
     verdicts = dropped_before(shard, rules.after)
-    failed = failures(shard, rules.conditions, rules.seed)
+    columns = {column for condition in rules.conditions for column in condition.columns}
+    table = read_columns(columns, shard, rules.seed)
+    failed = failures(shard, table, rules.conditions)
     verdicts = [earlier or later for earlier, later in zip(verdicts, failed, strict=True)]
     if rules.cut is not None:
         below = rules.cut.below(read_sidecar(shard, rules.cut.sidecar))
         verdicts = [earlier or later for earlier, later in zip(verdicts, below, strict=True)]
-    return made(shard, verdicts)
+    without_row = {name: table[name].null_count for name in sidecars_named(columns, shard)}
+    return made(shard, verdicts, without_row)
 
 
-def failures(shard: Path, conditions: Sequence[Expression], seed: int) -> list[Verdict | None]:
+def failures(
+    shard: Path, table: pa.Table, conditions: Sequence[Expression]
+) -> list[Verdict | None]:
     """The condition that each sample fails first; one whose value is null is not fulfilled.
+
+    Args:
+        shard: for messages.
+        table: the samples, with the columns of the conditions.
 
     Raises:
         InputError: DuckDB cannot evaluate one, or it is no condition.
     """
-    columns = dict.fromkeys(column for condition in conditions for column in condition.columns)
-    table = read_columns(columns, shard, seed)
     if not conditions:
         return [None] * len(table)
     first = _case([(c.sql, str(place)) for place, c in enumerate(conditions)])

@@ -1,7 +1,7 @@
 """Keep sidecars as the commands write them: each sample, with the rule that dropped it."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from data_tools.samples import open_index
 from vlp.data.keep import keep_column
 from vlp.data.sidecars import KEEP, kind_of
 
+NO_ROW = "samples without a row of their caption in "  # a count, with the sidecar's name
 SCHEMA = pa.schema([*HEAD, ("keep", pa.bool_()), ("rule", pa.string()), ("value", pa.string())])
 
 
@@ -38,6 +39,18 @@ def check_name(name: str, after: str | None) -> None:
             raise InputError(f"{option} {given}: expected '{KEEP}' or '{KEEP}-SUFFIX'")
     if name == after:
         raise InputError(f"--after {after}: this is the sidecar to be written; give another --name")
+
+
+def keep_names(given: str | None) -> list[str]:
+    """The keep sidecars of an option --keep, with commas between; none without the option.
+
+    Raises:
+        InputError: it names none.
+    """
+    names = [name.strip() for name in (given or "").split(",") if name.strip()]
+    if given is not None and not names:
+        raise InputError(f"--keep {given!r}: names no sidecar")
+    return names
 
 
 def dropped_before(shard: Path, after: str | None) -> list[Verdict | None]:
@@ -68,8 +81,14 @@ def dropped_before(shard: Path, after: str | None) -> list[Verdict | None]:
     ]
 
 
-def made(shard: Path, verdicts: Sequence[Verdict | None]) -> Made:
-    """The sidecar of a shard, and its counts by rule."""
+def made(
+    shard: Path, verdicts: Sequence[Verdict | None], without_row: Mapping[str, int] | None = None
+) -> Made:
+    """The sidecar of a shard, and its counts by rule.
+
+    Args:
+        without_row: samples of which a sidecar that is asked knows nothing, by its name.
+    """
     index = open_index(shard).table
     table = pa.table(
         {
@@ -82,6 +101,7 @@ def made(shard: Path, verdicts: Sequence[Verdict | None]) -> Made:
     )
     counts = Counter(samples=len(verdicts), kept=sum(v is None for v in verdicts))
     counts.update(f"dropped by {verdict.group}" for verdict in verdicts if verdict)
+    counts.update({f"{NO_ROW}{name}": n for name, n in (without_row or {}).items() if n})
     return Made(table, counts)
 
 
@@ -91,7 +111,11 @@ def report(done: Annotated, groups: Iterable[str], name: str) -> None:
     Raises:
         RunError: it does not add up.
     """
+    counts = Counter({label: n for label, n in done.counts.items() if NO_ROW not in label})
     names = ["kept", *(f"dropped by {group}" for group in groups)]
-    names += sorted(done.counts.keys() - {"samples", *names})
-    line = conserved(done.counts["samples"], {label: done.counts[label] for label in names})
-    print(f"{line}; train with sidecars: [{name}]")
+    names += sorted(counts.keys() - {"samples", *names})
+    line = conserved(counts["samples"], {label: counts[label] for label in names})
+    can_train = counts["kept"] and not done.run.failures
+    print(line + (f"; train with sidecars: [{name}]" if can_train else ""))
+    for label in sorted(done.counts.keys() - counts.keys()):
+        print(f"{done.counts[label]:,} {label}")

@@ -1,7 +1,7 @@
 """What is written besides the sidecar: every dropped sample, and lists of what is kept."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -160,7 +160,18 @@ def _write_rows(path: Path, tables: Iterator[pa.Table], _: pa.Schema) -> int:
 
 
 def _write_keys(path: Path, tables: Iterator[pa.Table], _: pa.Schema) -> int:
-    return _write_lines(path, (key for table in tables for key in table["key"].to_pylist()))
+    return _write_lines(path, (_line(row) for table in tables for row in table.to_pylist()))
+
+
+def _line(row: Mapping[str, str]) -> str:
+    """A key as the line of a list; whoever reads lists takes off the spaces around it."""
+    key = row["key"]
+    if "\n" in key or key != key.strip():
+        raise InputError(
+            f"{row['shard']}: the key {key!r} cannot be a line of a .txt; --ids with a name in "
+            ".parquet holds any key"
+        )
+    return key
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> int:

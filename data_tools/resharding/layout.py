@@ -81,7 +81,9 @@ def lay_out(inputs: Sequence[Surveyed], selection: Selection, size: int) -> Layo
         reasons.append("over --limit")
     if not len(order):
         parts = Counter(reasons[place] for place in reason.tolist())
-        told = ", ".join(f"{count:,} by {name}" for name, count in parts.items()) or "none is there"
+        told = ", ".join(f"{count:,} by {name}" for name, count in parts.items())
+        if not told:
+            raise InputError(f"the {len(inputs):,} input shards hold no sample")
         raise InputError(f"not one of {len(reason):,} samples is left: dropped {told}")
     starts = np.cumsum([0, *(len(one.keys) for one in inputs)])
     return Layout(starts, order, reason, tuple(reasons), size, not_found)

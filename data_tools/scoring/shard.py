@@ -191,7 +191,7 @@ def _embeddings(
     """As `embeddings_schema`; `image` is null where the picture is unreadable."""
     width = recipe.schema.field("image").type.list_size
     blank = np.zeros(width, np.float32)
-    rows = np.stack([blank if image is None else image for image in images] or [blank][:0])
+    rows = np.array([blank if image is None else image for image in images], np.float32)
     missing = pa.array([image is None for image in images], pa.bool_())
     vectors = pa.FixedSizeListArray.from_arrays(
         pa.array(rows.astype(np.float16).ravel()), width, mask=missing

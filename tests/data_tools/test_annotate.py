@@ -166,6 +166,15 @@ def test_lots_depend_on_seed_and_names_alone():
     assert rng(3, "x").random() == rng(3, "x").random()
 
 
+def test_a_shard_by_two_names_is_one(tmp_path: Path, monkeypatch):
+    """Otherwise its sidecar would be written twice, for instance as the copy of itself."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.tar").write_bytes(b"")
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    assert find_shards(["a", str(tmp_path / "a"), "a/../a/0.tar", "link"]) == [Path("a/0.tar")]
+
+
 def test_only_local_shards_are_opened(tmp_path: Path):
     for name in ("pipe:cat x.tar", "s3://bucket/x.tar"):
         with pytest.raises(InputError, match="only local shards"):

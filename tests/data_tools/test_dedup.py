@@ -232,6 +232,18 @@ def test_further_shards_are_told_apart_from_what_was_judged(command, data):
     assert "samples was 3, is 6" in err
 
 
+def test_what_has_changed_since_is_named(command, data, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(100))
+    (tmp_path / "b.jpg").write_bytes(jpeg(101))
+    for name, expected in (("a.jpg", 0), ("b.jpg", 2)):
+        arguments = ["--by", "exact", "--against", tmp_path / name, "--workers", 1]
+        code, _, err = command("dedup", data, *arguments)
+        assert code == expected
+    assert "made otherwise: against was" in err
+    assert ", is " in err
+    assert "; give the old settings" in err.split("against was")[1]
+
+
 def test_what_misses_is_named(command, data, tmp_path):
     code, _, err = command("dedup", data, "--by", "semantic", "--workers", 1)
     assert code == 2
@@ -246,7 +258,7 @@ def test_what_misses_is_named(command, data, tmp_path):
         (["--by", "phash", "--distance", 40], "--distance 40"),
         (["--by", "semantic", "--epsilon", 2], "--epsilon 2"),
         (["--by", "semantic", "--clusters", 0], "--clusters 0"),
-        (["--by", "exact", "--name", "mine"], "keep-NAME"),
+        (["--by", "exact", "--name", "mine"], "keep-SUFFIX"),
         (["--by", "exact", "--only-against"], "--only-against: give --against"),
         (["--by", "exact", "--prefer", "scores"], "scores"),
     ):

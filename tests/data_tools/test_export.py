@@ -6,7 +6,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from data_tools.errors import InputError
+from data_tools.errors import InputError, RunError
 from data_tools.export import Export, export
 from tests.data_tools.reshard_shards import (
     HEAD,
@@ -150,6 +150,16 @@ def test_what_cannot_be_exported_is_counted_and_named(tmp_path, capsys):
     assert {line["shard"] for line in found} == {"00000.tar"}
 
 
+@pytest.mark.parametrize("form", ["open-clip-txt", "csv", "hf"])
+def test_an_export_of_nothing_has_failed(data, tmp_path, form, capsys):
+    for shard in data.glob("*.tar"):
+        write_rows(shard, "keep", [head | {"keep": False} for head in heads(shard)], KEEP)
+    with pytest.raises(RunError, match="not one sample is exported"):
+        run(data, tmp_path / "out", form, keep="keep")
+    assert "load_dataset" not in (printed := capsys.readouterr().out)
+    assert "what was dropped: " in printed
+
+
 @pytest.mark.parametrize(
     ("form", "options", "message"),
     [
@@ -159,6 +169,7 @@ def test_what_cannot_be_exported_is_counted_and_named(tmp_path, capsys):
         ("csv", {"texts": "rewrites-x"}, "rewrites-x.* is missing; the shards have counts, neg"),
         ("open-clip-txt", {"texts": "counts", "choose": "random"}, "of the kinds rewrites"),
         ("csv", {"keep": "keep"}, "--keep keep: .* is missing"),
+        ("hf", {"keep": ""}, "--keep '': names no sidecar"),
         ("csv", {"restart": True, "part": "1/2"}, "without --part"),
     ],
 )

@@ -247,6 +247,8 @@ def test_a_shard_that_cannot_be_read_is_named_and_the_others_are_done(data, caps
         ),
         ({"where": "scores.clip_score > 2"}, r"no sidecar scores; choices: .*, lot$"),
         ({"where": "words >"}, "--where 'words >': syntax error"),
+        ({"where": "  "}, "--where '  ': expected an expression"),
+        ({"where": "words > 1", "name": "keep-"}, "--name keep-: expected 'keep' or"),
         ({"where": "words) , (chars"}, "expected one expression"),
         ({"where": "words) FROM x WHERE (chars > 1"}, "expected one expression"),
         ({"where": "words + 1"}, "words \\+ 1 is of type .*; expected a condition"),
@@ -287,3 +289,43 @@ def test_lists_of_a_sidecar_are_columns_too(data):
     assert [row["keep"] for row in rows[:6]] == [True, False, True, False, False, True]
     rows = run(data, where="negatives IS NOT NULL", name="keep-b")
     assert all(row["keep"] for row in rows)
+
+
+def test_a_condition_cannot_read_the_sidecar_to_be_written(data):
+    run(data, where="words > 2")
+    run(data, where="keep.keep", name="keep-b")
+    with pytest.raises(InputError, match="--name keep: a condition reads this sidecar"):
+        run(data, where="keep.keep AND words > 3", restart=True)
+
+
+def test_half_floats_are_numbers_too(data):
+    values = [[v / 8 for v in range(6)]] * 2
+    put(data, "scores", {"value": [pa.array(v, pa.float32()).cast(pa.float16()) for v in values]})
+    assert len(kept(run(data, where="scores.value >= 0.5"))) == 2 * 2
+    halves = pa.array(np.arange(12, dtype=np.float16))
+    put(data, "embeddings", {"image": [pa.FixedSizeListArray.from_arrays(halves, 2)] * 2})
+    assert len(kept(run(data, where="embeddings.image[2] > 4", name="keep-b"))) == 2 * 4
+
+
+def test_samples_of_which_a_sidecar_has_no_row_are_counted(data, capsys):
+    put(data, "scores", {"value": [[1.0] * 6] * 2}, rows=4)
+    assert len(kept(run(data, where="scores.value > 0"))) == 8
+    assert "4 samples without a row of their caption in scores\n" in capsys.readouterr().out
+    run(data, top="scores.value:1", name="keep-b")
+    assert "8 of 12 samples, all that have a value; 4 have none\n" in capsys.readouterr().out
+
+
+def test_nobody_is_told_to_train_on_nothing(data, capsys):
+    run(data, where="words > 100")
+    assert "12 samples = 0 kept + 12 dropped by words > 100\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["two\nlines", " blank"])
+def test_keys_that_are_no_line_are_not_listed_as_lines(tmp_path, key):
+    write_tar(tmp_path / "0.tar", [("a", {"txt": b"x"}), (key, {"txt": b"x"})])
+    write_index(tmp_path / "0.tar")
+    with pytest.raises(InputError, match=r"cannot be a line of a \.txt"):
+        run(tmp_path, where="true", ids=tmp_path / "ids.txt")
+    assert not (tmp_path / "ids.txt").exists()
+    run(tmp_path, where="true", ids=tmp_path / "ids.parquet")
+    assert pq.read_table(tmp_path / "ids.parquet")["key"].to_pylist() == ["a", key]

@@ -107,6 +107,7 @@ def test_lists_that_are_none_are_refused(letters, tmp_path, name, text, message)
     ("options", "message"),
     [
         ({"keep": "keep-x"}, "--keep keep-x: .* is missing"),
+        ({"keep": " , "}, "--keep .* names no sidecar"),
         ({"samples_per_shard": 0}, "--samples-per-shard 0: expected at least 1"),
         ({"samples_per_shard": 10_001, "rekey": True}, "10,000 at most"),
         ({"limit": 0}, "--limit 0"),
@@ -128,6 +129,8 @@ def test_everything_dropped_is_an_error_that_says_why(letters, tmp_path):
     drop = write_list(tmp_path / "drop.txt", list("abcdefghij"))
     with pytest.raises(InputError, match=r"10 samples is left: dropped 10 by in --drop-ids"):
         run(letters, output=tmp_path / "out", drop_ids=drop)
+    with pytest.raises(InputError, match="the 1 input shards hold no sample"):
+        run(write_shards(tmp_path / "none", [{}]), output=tmp_path / "out")
 
 
 def test_a_repeated_run_writes_what_is_missing_alone(letters, tmp_path, capsys):

@@ -98,6 +98,18 @@ def test_any_number_of_workers_gives_the_same_bytes(command, data, model, tmp_pa
     assert files(data) == files(tmp_path / "copy")
 
 
+def test_a_shard_without_samples_gets_sidecars_without_rows(command, data, model):
+    write_tar(data / "00002.tar", [])
+    write_index(data / "00002.tar")
+    arguments = ["--embeddings", "teacher-x", "--captions", "all", "--workers", 1]
+    code, out, _ = command("score", data, "--model", model, *arguments)
+    assert code == 0
+    assert "12 samples = 12 scored" in out
+    tables = [read_sidecar(data / f"{i:05d}.tar", "teacher-x") for i in (0, 2)]
+    assert [len(table) for table in tables] == [7, 0]
+    assert tables[0].schema == tables[1].schema
+
+
 def test_bad_samples_are_named_and_counted(command, tmp_path, model):
     (tmp_path / "data").mkdir()
     buffer = io.BytesIO()

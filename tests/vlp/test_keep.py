@@ -143,6 +143,12 @@ def test_rows_that_say_no_clear_yes_or_no_are_errors(folder, change, message):
         source(folder, "keep")
 
 
+def test_a_sidecar_of_another_kind_is_no_keep_sidecar(folder):
+    put(folder, "keep", 0, [{"key": "x", "src_sha256": "y"}])
+    with pytest.raises(ValueError, match="lacks keep: this is no keep sidecar"):
+        keep_column(str(folder / "00000.tar"), "keep")
+
+
 def test_a_missing_sidecar_is_named(folder):
     write(folder, "keep", is_even)
     sidecar_path(folder / "00002.tar", "keep").unlink()

@@ -332,6 +332,16 @@ def test_bad_sidecars_are_named(folder):
         source(folder, "counts")
 
 
+def test_a_sidecar_of_two_recipes_is_refused(folder):
+    write(folder, "rewrites", lambda key: {"texts": [key]})
+    for shard, recipe in enumerate(("a", "b")):
+        path = sidecar_path(source(folder).shards[shard], "rewrites")
+        table = pq.read_table(path).replace_schema_metadata({"vlp_recipe": recipe})
+        pq.write_table(table, path)
+    with pytest.raises(ValueError, match=r"00001\.parquet was made by other settings"):
+        source(folder, "rewrites")
+
+
 def test_several_negatives_add_up_and_a_stale_count_is_missing(folder):
     write(folder, "negatives-a", lambda key: {"texts": ["one"], "kinds": ["x"]})
     write(folder, "negatives-b", lambda key: {"texts": ["two"], "kinds": ["y"]})

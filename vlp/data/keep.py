@@ -52,12 +52,16 @@ def keep_column(shard: str | Path, name: str) -> NDArray[np.bool_]:
     """[samples] What one keep sidecar says of each sample, in the order of the shard's index.
 
     Raises:
-        ValueError: a sample has no row, one of another caption, or several; or a row says neither
-            true nor false.
+        ValueError: a column is missing; a sample has no row, one of another caption, or several; or
+            a row says neither true nor false.
     """
     path = sidecar_path(shard, name)
     try:
         index = pq.read_table(sidecar_path(shard, "index"), columns=_JOINED_BY, use_threads=False)
+        there = pq.read_schema(path).names
+        lacking = [name for name in (*_JOINED_BY, "keep") if name not in there]
+        if lacking:
+            raise ValueError(f"{path} lacks {', '.join(lacking)}: this is no keep sidecar")
         table = pq.read_table(path, columns=[*_JOINED_BY, "keep"], use_threads=False)
     except pa.ArrowException as error:
         raise ValueError(f"{path} cannot be read: {error}") from None

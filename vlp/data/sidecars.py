@@ -42,10 +42,10 @@ def kind_of(name: str) -> str:
     """The kind of a sidecar: several of one kind are told apart by a suffix, `rewrites-bard`.
 
     Raises:
-        ValueError: the name begins with no kind.
+        ValueError: the name begins with no kind, or its suffix is empty.
     """
-    kind = name.partition("-")[0]
-    if kind not in COLUMNS:
+    kind, dash, suffix = name.partition("-")
+    if kind not in COLUMNS or (dash and not suffix):
         raise ValueError(
             f"sidecar {name!r}: choices are {', '.join(COLUMNS)}, each also with a suffix "
             f"('{REWRITES}-NAME')"
@@ -61,9 +61,10 @@ def check_sidecar(key: str, name: str, shards: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: a shard has no such sidecar.
-        ValueError: it is no parquet file, lacks columns, or has no row for any shard.
+        ValueError: it is no parquet file, lacks columns, has no row for any shard, or was made by
+            different settings for shards of one folder, as of two commands that ran at once.
     """
-    rows = 0
+    rows, recipes = 0, dict[Path, bytes | None]()
     for shard in shards:
         path = sidecar_path(shard, name)
         if not path.is_file():
@@ -72,7 +73,14 @@ def check_sidecar(key: str, name: str, shards: Sequence[str]) -> None:
             _checked_columns(path, COLUMNS[kind_of(name)])
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
-        rows += pq.read_metadata(path).num_rows
+        told = pq.read_metadata(path)
+        rows += told.num_rows
+        recipe = (told.metadata or {}).get(b"vlp_recipe")
+        if recipes.setdefault(path.parent, recipe) != recipe:
+            raise ValueError(
+                f"{key}: {path} was made by other settings than those of the shards before it; "
+                "run the command that makes it again, with --restart"
+            )
     if not rows:
         raise ValueError(f"{key}: {name} has no row for any sample of {len(shards)} shards")
 
