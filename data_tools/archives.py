@@ -15,6 +15,8 @@ from data_tools.folders import PICTURE_SUFFIXES
 from vlp.data.files import is_text
 from vlp.data.tar import DamagedShardError, Member, scan, split_name
 
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
+_LONGEST_TEXT = 1 << 26  # bytes
 _PICTURES = tuple(suffix[1:] for suffix in PICTURE_SUFFIXES)
 TEXTS = ("txt", "json", "cls")
 
@@ -43,6 +45,9 @@ class Tar:
     ignored: int = 0  # members that belong to no sample
 
     def read(self, member: Member) -> bytes:
+        """The bytes of a text or JSON; raises ValueError for one that is far too long."""
+        if member.size > _LONGEST_TEXT:
+            raise ValueError(f"{member.name} has {member.size:,} bytes, too many for a text")
         with open(self.path, "rb") as file:
             return os.pread(file.fileno(), member.size, member.offset)
 
@@ -94,6 +99,7 @@ def open_tar(path: Path, name: str) -> Tar:
                 every.append(groups[key])
             groups[key].members[extension] = member
     except DamagedShardError as error:
+        check_plain(path)
         raise InputError(f"--input {error}; `repair` keeps what is whole") from None
     for group in every:
         for sample in _by_last_dot(group):
@@ -106,11 +112,32 @@ def open_tar(path: Path, name: str) -> Tar:
     return tar
 
 
+def check_plain(path: Path) -> None:
+    """Raises InputError for a file that is compressed."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    for magic, name in _COMPRESSED.items():
+        if start.startswith(magic):
+            raise InputError(
+                f"--input {path}: compressed with {name}; decompress it first, as members are read "
+                "where they lie"
+            )
+
+
 def _by_last_dot(group: TarSample) -> Iterator[TarSample]:
-    """A group whose names have dots in their keys, as `photo.v2.jpg`, as the samples it means."""
+    """A group whose names have dots in their keys, as `photo.v2.jpg`, as the samples it means.
+
+    Beside a picture without such a dot only those with a text of their own are samples: others, as
+    `photo.mask.png`, are further fields of that picture.
+    """
     lasts = {extension: extension.rpartition(".") for extension in group.members}
-    has_dots = any(rest and last in _PICTURES for rest, _, last in lasts.values())
-    if group.pictures or not has_dots:
+    dotted = {rest for rest, _, last in lasts.values() if rest and last in _PICTURES}
+    if group.pictures:
+        dotted &= {rest for rest, _, last in lasts.values() if last in TEXTS}
+        lasts = {extension: last for extension, last in lasts.items() if last[0] in dotted}
+        rest_of_group = {name: at for name, at in group.members.items() if name not in lasts}
+        yield TarSample(group.key, rest_of_group)
+    elif not dotted:
         yield group
         return
     samples: dict[str, TarSample] = {}

@@ -1,6 +1,6 @@
 """`build`: pictures and captions to WebDataset shards, the same bytes at any number of workers."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +9,11 @@ from data_tools.engine import Options
 from data_tools.errors import InputError
 from data_tools.inputs import read_input
 from data_tools.pictures import Policy, ResizeMode
+from data_tools.terminal import printable
 from data_tools.writing import Writing, write_collection
 from vlp.data.images import MAX_PIXELS
 
+_MOST_PIXELS = 2 * (1024**3 // 4 // 3)  # what Pillow takes for a decompression bomb
 _USED_BY = {  # options that only some kinds of input use, and those kinds
     "image_column": "tables",
     "caption_column": "tables and tars",
@@ -88,22 +90,23 @@ def build(options: Build) -> None:
     """
     policy = _policy(options)
     templates = _read_templates(options)
-    columns = Columns(
-        image=options.image_column, caption=options.caption_column, split=options.split_column
-    )
-    collection = read_input(str(options.input), columns, templates, options.images)
-    print(collection.kind, flush=True)
-    _check_used(options, collection)
     writing = Writing(
         output=str(options.output),
-        settings=_settings(options, collection, policy),
+        settings={},
         run=options,
         policy=policy,
         samples_per_shard=options.samples_per_shard,
         restart=options.restart,
         retry_failed=options.retry_failed,
     )
-    write_collection(collection, writing)
+    columns = Columns(
+        image=options.image_column, caption=options.caption_column, split=options.split_column
+    )
+    collection = read_input(str(options.input), columns, templates, options.images)
+    print(printable(collection.kind), flush=True)
+    _check_used(options, collection)
+    settings = _settings(options, collection, policy)
+    write_collection(collection, replace(writing, settings=settings))
 
 
 def _settings(options: Build, collection: Collection, policy: Policy) -> dict[str, Any]:
@@ -130,6 +133,11 @@ def _policy(options: Build) -> Policy:
             option = "--" + name.replace("_", "-")
             unit = "" if name == "max_aspect" else f" pixel{'s' * (name == 'max_pixels')}"
             raise InputError(f"{option} {value}: expected at least {least}{unit}")
+    if options.max_pixels > _MOST_PIXELS:
+        raise InputError(
+            f"--max-pixels {options.max_pixels}: expected at most {_MOST_PIXELS}, as Pillow "
+            "refuses more"
+        )
     if not 1 <= options.quality <= 100:
         raise InputError(f"--quality {options.quality}: expected 1 to 100")
     mode = options.resize_mode

@@ -75,6 +75,7 @@ def read_tables(paths: Sequence[Path], columns: Columns, images: Path | None) ->
     return Collection(
         kind=f"table {told}: {rows:,} rows, {len(pictures):,} pictures",
         splits=_splits(pictures.values()),
+        files=tuple(paths),
         reader=reader,
         options=frozenset({"image_column", "caption_column", "split_column", "images"}),
     )

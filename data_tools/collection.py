@@ -1,9 +1,11 @@
 """What an input is turned into before it is written: pictures with their captions, by split."""
 
+import errno
 import math
 import os
 import re
 import reprlib
+import stat
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,10 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_tools.errors import InputError
+from data_tools.terminal import printable
 from vlp.data.files import is_text
 
 UNASSIGNED = "unassigned"  # the split of inputs whose split value is empty
 _RESERVED_FOLDERS = ("annotations", "classification")
+_LARGEST = 1 << 30  # bytes of a file; the largest picture that is decoded has 800 MB as it is
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|pipe:", re.IGNORECASE)
 
 
@@ -64,6 +68,27 @@ class Reader(Protocol):
         """Bytes, or -1 when it cannot be known; part of the input's fingerprint."""
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file: a pipe would be waited for, and a device might never end.
+
+    Raises:
+        OSError: it is something else, or so large that it would fill the memory.
+    """
+    state = path.stat()
+    if stat.S_ISDIR(state.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError("a pipe, socket or device, but only files are read")
+    check_bytes(state.st_size)
+    return path.read_bytes()
+
+
+def check_bytes(size: int) -> None:
+    """Raises OSError for a size in bytes that no picture has."""
+    if size > _LARGEST:
+        raise OSError(f"{size:,} bytes are more than the limit of {_LARGEST:,}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileReader:
     """Pictures that are files, named relative to a folder or absolutely; links are followed."""
@@ -73,7 +98,7 @@ class FileReader:
     def read(self, picture: Picture) -> bytes:
         if _URL.match(picture.source):
             raise OSError("a URL, but only files are read: fetch it first, as img2dataset does")
-        return (self.folder / picture.source).read_bytes()
+        return read_file(self.folder / picture.source)
 
     def size(self, picture: Picture) -> int:
         try:
@@ -88,6 +113,7 @@ class MemberReader:
 
     def read(self, picture: Picture) -> bytes:
         path, offset, size = _located(picture)
+        check_bytes(size)
         with open(path, "rb") as file:
             data = os.pread(file.fileno(), size, offset)
         if len(data) != size:
@@ -113,6 +139,8 @@ class Collection:
     reader: Reader
     classnames: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()  # tables and tars that are read: a build may not replace them
+    searched: Path | None = None  # the folder of which every tar is input
     options: frozenset[str] = frozenset()  # of the command, those that only some inputs use
 
 
@@ -165,12 +193,13 @@ def split_name(value: object, column: str, place: str) -> str:
     """
     if not isinstance(value, str | int | float | None):
         raise InputError(f"{place}: column {column!r} holds {reprlib.repr(value)}, not a name")
-    name = "" if value is None else str(value).strip()
-    unfit = any(sign in name for sign in "/\\\0") or name.startswith(".") or not is_text(name)
+    name = "" if value is None or value != value else str(value).strip()
+    unfit = any(sign in name for sign in "/\\\n") or name.startswith(".") or not is_text(name)
+    unfit |= printable(name) != name
     if unfit or name in _RESERVED_FOLDERS:
         raise InputError(
             f"{place}: column {column!r} holds {name!r}, which cannot name a folder "
-            f"(no slash, no leading dot, none of {', '.join(_RESERVED_FOLDERS)})"
+            f"(no slash, control sign or leading dot, none of {', '.join(_RESERVED_FOLDERS)})"
         )
     return name or UNASSIGNED
 

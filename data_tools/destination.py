@@ -22,7 +22,7 @@ from vlp.data.files import replace_atomically
 
 _SUBFOLDERS = ("", "annotations/index/")  # where the files of a data folder lie
 _OWN = (
-    r"(\d{5}(\.tar|\.parquet|_stats\.json)|(manifest|sizes)\.json"
+    r"(\d{5,}(\.tar|\.parquet|_stats\.json)|(manifest|sizes)\.json"
     r"|(classnames|zeroshot_classification_templates)\.txt)"
 )
 OWN_FILE = re.compile(rf"(annotations/index/)?{_OWN}")
@@ -78,6 +78,8 @@ def destination(place: str) -> Destination:
     Raises:
         InputError: nothing can be written there.
     """
+    if not place.strip():
+        raise InputError("--output: empty; expected a folder or a URL")
     if place.startswith("file://"):
         return LocalFolder(Path(place.removeprefix("file://")))
     if "://" not in place:
@@ -105,12 +107,14 @@ class LocalFolder:
         return sorted(entry.name for entry in _entries(self.path) if entry.is_dir())
 
     def files(self) -> dict[str, int]:
-        return {
-            below + entry.name: entry.stat().st_size
-            for below in _SUBFOLDERS
-            for entry in _entries(self.path / below)
-            if entry.is_file()
-        }
+        found: dict[str, int] = {}
+        for below in _SUBFOLDERS:
+            for entry in _entries(self.path / below):
+                # other parts may rename their temporary files, or remove them, meanwhile
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_file():
+                        found[below + entry.name] = entry.stat().st_size
+        return found
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
@@ -268,7 +272,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

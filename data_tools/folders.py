@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from data_tools.collection import Collection, FileReader, Picture, Reader, with_captions
+from data_tools.collection import Collection, FileReader, Picture, Reader, read_file, with_captions
 from data_tools.errors import InputError
 from data_tools.progress import watched
 from vlp.data.files import is_text
@@ -165,11 +165,11 @@ def _with_sidecar(folder: Path, file: PurePosixPath, has_text: bool) -> Picture:
         return replace(picture, status="empty_caption", message="no .txt of the same name")
     text = file.with_suffix(".txt")
     try:
-        lines = (folder / text).read_bytes().decode("utf-8-sig").splitlines()
+        lines = read_file(folder / text).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         return replace(picture, status="bad_caption", message=f"{text} is not UTF-8: {error}")
     except OSError as error:
-        return replace(picture, status="bad_caption", message=f"{text}: {error.strerror}")
+        return replace(picture, status="bad_caption", message=f"{text}: {error.strerror or error}")
     return with_captions(picture, [line for line in lines if line.strip()])
 
 

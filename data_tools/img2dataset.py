@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_tools.archives import open_tar
+from data_tools.archives import TarSample, open_tar
 from data_tools.class_names import ClassNames
 from data_tools.collection import (
     Collection,
@@ -28,6 +28,7 @@ from data_tools.tables import read_rows
 from vlp.data.tables import Row
 
 _MARK = re.compile(r"(\d+)_stats\.json")
+_FILES = (".tar", ".parquet", "_stats.json")
 _EXTENSIONS = ("jpg", "png", "webp")
 _OWN = ("caption", "captions", "dropped_captions", "status", "error_message", "extra")
 
@@ -59,6 +60,7 @@ def read_img2dataset(folder: Path, columns: Columns) -> Collection:
         f"{good:,} pictures{unfinished}",
         splits=splits,
         reader=MemberReader() if is_tars else FileReader(folder=folder.resolve()),
+        files=tuple(folder / f"{number}{end}" for number in numbers for end in _FILES),
         classnames=classes.names,
         templates=classes.templates,
         options=frozenset({"caption_column", "split_column"}),
@@ -82,7 +84,11 @@ def _shard(
             f"--input {folder}: neither {number}.tar nor the folder {number}; for pictures inside "
             f"of the parquets give '{folder}/*.parquet' and --image-column jpg"
         )
-    samples = {} if tar is None else {sample.key: sample for sample in tar.samples}
+    samples: dict[str, TarSample] = {}
+    others: list[TarSample] = []  # that come after one of the same key
+    for sample in [] if tar is None else tar.samples:
+        if samples.setdefault(sample.key, sample) is not sample:
+            others.append(sample)
     for row in read_rows(table):
         key = _key(row)
         picture = Picture(source=f"{number}/{key}")
@@ -95,7 +101,7 @@ def _shard(
             picture = replace(picture, status="failed_to_read", message=message)
         yield _described(picture, row, columns, classes)
     if tar is not None:
-        for sample in samples.values():
+        for sample in (*samples.values(), *others):
             what = f"a sample that {table.name} has no row of"
             picture = replace(tar.picture(sample), status="failed_to_read", message=what)
             yield _split({}, columns, picture.source), replace(picture, extra={"key": sample.key})

@@ -3,10 +3,12 @@
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import braceexpand
 
+from data_tools.archives import check_plain
 from data_tools.captioned_tables import read_tables
 from data_tools.coco import read_coco
 from data_tools.collection import Collection, Columns
@@ -75,6 +77,9 @@ def _read(
         return read_coco(paths[0], columns, images)
     if len(kinds) == 1 and kinds <= set(SUFFIXES):
         return read_tables(paths, columns, images)
+    for path in paths:
+        if path.is_file():
+            check_plain(path)
     names = ", ".join(repr(kind or "(none)") for kind in sorted(kinds)) or "none, as folders"
     what = "a file" if len(paths) == 1 else f"{len(paths):,} files"
     raise InputError(f"--input {paths[0]}: {what} with the suffix {names}; expected {_EXPECTED}")
@@ -86,5 +91,5 @@ def _read_folder(folder: Path, columns: Columns, templates: tuple[str, ...]) -> 
     files = sorted(visible_files(folder))
     tars = [folder / file for file in files if file.suffix.lower() == ".tar"]
     if tars and not any(file.suffix.lower() in PICTURE_SUFFIXES for file in files):
-        return read_tars(tars, columns, templates)
+        return replace(read_tars(tars, columns, templates), searched=folder)
     return read_folder(folder, files, templates)

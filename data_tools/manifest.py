@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_tools.collection import Picture, Reader
-from data_tools.destination import OWN_FILE, Destination
+from data_tools.collection import Collection, Picture, Reader
+from data_tools.destination import OWN_FILE, Destination, LocalFolder
 from data_tools.errors import InputError
 from data_tools.shard_writer import ShardJob
 from vlp.data.files import encode
@@ -48,6 +48,30 @@ def fingerprint(pictures: Sequence[Picture], reader: Reader) -> str:
         state = [picture.status, picture.dropped_captions, reader.size(picture)]
         digest.update(sha256_json([*known, *state]).encode())
     return digest.hexdigest()
+
+
+def check_apart(collection: Collection, output: Destination) -> None:
+    """Make sure that a build does not write over its own input, or read its output next time.
+
+    Raises:
+        InputError: it would.
+    """
+    if not isinstance(output, LocalFolder):
+        return
+    others = [name for name in output.folders() if _is_split(output, name)]
+    folders = {output.child(name).path.resolve() for name in ("", *collection.splits, *others)}
+    for file in collection.files:
+        real = file.resolve() if file.is_symlink() else file.parent.resolve() / file.name
+        if real.parent in folders and OWN_FILE.fullmatch(real.name):
+            raise InputError(
+                f"--output {output}: {file} is input and would be lost; choose another"
+            )
+    searched = collection.searched
+    if searched is not None and output.path.resolve().is_relative_to(searched.resolve()):
+        raise InputError(
+            f"--output {output}: lies in {searched}, of which every tar is input; choose a folder "
+            "outside of it"
+        )
 
 
 def clear_others(output: Destination, splits: Sequence[str], restart: bool) -> None:

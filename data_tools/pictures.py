@@ -11,6 +11,7 @@ from vlp.data.images import FORMATS, MAX_PIXELS, Decoded, decode
 ResizeMode = Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border", "squash"]
 
 _JPEG_SOURCES = ("JPEG", "MPO")
+_LONGEST_JPEG = 65_500  # pixels of a side, by libjpeg
 _LONG_SIDE_MODES = ("keep_ratio_largest", "border")  # those that `image_size` bounds as a whole
 
 
@@ -71,14 +72,21 @@ def store(data: bytes, policy: Policy) -> StoredPicture:
 
     Raises:
         UnreadableImageError: not a picture, cut, or far too large.
-        UnwantedPictureError: too small, too long or animated, where the policy says so.
+        UnwantedPictureError: too small, too long or animated, where the policy says so, or too
+            large at the size that it asks for.
     """
     decoded = decode(data, policy.max_pixels)
     _check_wanted(decoded, policy)
+    _check_resized(decoded, policy)
     image = resize(decoded.image, policy)
     verbatim = not decoded.changed and decoded.format in FORMATS and image is decoded.image
     if verbatim:
         stored, extension = data, FORMATS[decoded.format]
+    elif decoded.format in _JPEG_SOURCES and max(image.size) > _LONGEST_JPEG:
+        message = (
+            f"{image.width} x {image.height} pixels: a side of a JPEG has at most {_LONGEST_JPEG}"
+        )
+        raise UnwantedPictureError("too_large", message, decoded)
     elif decoded.format in _JPEG_SOURCES:
         stored, extension = _encode(image, "JPEG", policy.quality), "jpg"
     else:
@@ -110,15 +118,25 @@ def _check_wanted(decoded: Decoded, policy: Policy) -> None:
         raise UnwantedPictureError("animated", f"{decoded.frames} frames", decoded)
 
 
+def _check_resized(decoded: Decoded, policy: Policy) -> None:
+    """The short side of a line of pixels, made larger, would fill the memory with the long one."""
+    if policy.image_size is None or not _is_resized(decoded.image, policy):
+        return
+    width, height = _scaled_size(decoded.image, policy)
+    if policy.resize_mode == "border":
+        width = height = policy.image_size
+    limit = max(policy.max_pixels, MAX_PIXELS)
+    if width * height > limit:
+        message = f"{width} x {height} pixels when resized are more than the limit of {limit}"
+        raise UnwantedPictureError("too_large", message, decoded)
+
+
 def resize(image: Image.Image, policy: Policy) -> Image.Image:
     """A picture at the size that the policy asks for; the very same object where it has that."""
     size, mode = policy.image_size, policy.resize_mode
     if size is None or not _is_resized(image, policy):
         return image
-    if mode == "squash":
-        return _scale(image, (size, size))
-    of = max(image.size) if mode in _LONG_SIDE_MODES else min(image.size)
-    width, height = (max(1, round(side * size / of)) for side in image.size)
+    width, height = _scaled_size(image, policy)
     image = _scale(image, (width, height))
     if mode == "center_crop":
         left, top = (width - size) // 2, (height - size) // 2
@@ -128,6 +146,16 @@ def resize(image: Image.Image, policy: Policy) -> Image.Image:
         square.paste(image, ((size - width) // 2, (size - height) // 2))
         return square
     return image
+
+
+def _scaled_size(image: Image.Image, policy: Policy) -> tuple[int, int]:
+    """Width and height before anything is cropped or added."""
+    size, mode = policy.image_size or 0, policy.resize_mode
+    if mode == "squash":
+        return size, size
+    of = max(image.size) if mode in _LONG_SIDE_MODES else min(image.size)
+    width, height = (max(1, round(side * size / of)) for side in image.size)
+    return width, height
 
 
 def _is_resized(image: Image.Image, policy: Policy) -> bool:

@@ -113,13 +113,16 @@ def write_files(job: ShardJob, samples: Iterable[Sample], rows: list[Row]) -> di
     with job.folder.workplace() as folder:
         shard = folder / job.name
         places: list[Row] = []
-        replace_atomically(shard, lambda path: write_tar(path, _placed(samples, places)))
+        hashes: list[str] = []
+        replace_atomically(
+            shard, lambda path: hashes.append(write_tar(path, _placed(samples, places)))
+        )
         schema = INDEX_SCHEMA.with_metadata({"vlp_shard_bytes": str(shard.stat().st_size)})
         index = pa.Table.from_pylist(places, schema=schema)
-        replace_atomically(folder / job.index_name, lambda path: pq.write_table(index, path))
+        replace_atomically(folder / job.index_name, lambda path: _write_parquet(index, path))
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        replace_atomically(folder / job.rows_name, lambda path: pq.write_table(table, path))
-        stats = _stats(job, rows) | {"bytes": shard.stat().st_size, "sha256": _file_sha256(shard)}
+        replace_atomically(folder / job.rows_name, lambda path: _write_parquet(table, path))
+        stats = _stats(job, rows) | {"bytes": shard.stat().st_size, "sha256": hashes[0]}
         write_json(folder / job.mark_name, stats)
         job.folder.publish(folder, job.files)
     return stats
@@ -227,6 +230,6 @@ def _field_name(name: str, others: Mapping[str, Any]) -> str:
     return name
 
 
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    with open(path, "wb") as file:  # Arrow would take a name with a colon for a URL
+        pq.write_table(table, file)

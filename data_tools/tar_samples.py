@@ -42,13 +42,16 @@ def read_tars(paths: Sequence[Path], columns: Columns, templates: tuple[str, ...
         raise InputError(f"--input {name}: no pictures in {len(samples):,} samples")
     ignored = sum(tar.ignored for tar in tars)
     told = f" (ignored: {ignored:,} other members)" if ignored else ""
+    files = tuple(paths)
     if any(extension in TEXTS for sample in samples for extension in sample.members):
         classes = ClassNames.beside(around, templates)
         return replace(
-            _captioned(tars, columns, classes), kind=f"tar {name}: {len(samples):,} samples{told}"
+            _captioned(tars, columns, classes),
+            kind=f"tar {name}: {len(samples):,} samples{told}",
+            files=files,
         )
     collection = _classes(f"tar {name}", tars, templates)
-    return replace(collection, kind=collection.kind + told)
+    return replace(collection, kind=collection.kind + told, files=files)
 
 
 def _captioned(tars: Sequence[Tar], columns: Columns, classes: ClassNames) -> Collection:

@@ -18,6 +18,7 @@ from data_tools.manifest import (
     Mark,
     Plan,
     announce,
+    check_apart,
     clear_others,
     close_folder,
     fingerprint,
@@ -30,6 +31,7 @@ from data_tools.pictures import Policy
 from data_tools.progress import bar
 from data_tools.retry import Retry, difference, retry_shard
 from data_tools.shard_writer import ShardJob, read_rows, write_shard
+from data_tools.terminal import printable
 
 MOST_PER_SHARD = 10_000  # the key has four digits for the place in the shard
 _NAMED = 5  # failures, or shards still to come
@@ -47,6 +49,21 @@ class Writing:
     restart: bool = False
     retry_failed: bool = False
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples_per_shard <= MOST_PER_SHARD:
+            raise InputError(
+                f"--samples-per-shard {self.samples_per_shard}: expected 1 to {MOST_PER_SHARD}"
+            )
+        if self.restart and self.retry_failed:
+            raise InputError(
+                "--retry-failed: --restart writes everything anew; give one of the two"
+            )
+        if self.restart and not self.run.is_whole:
+            raise InputError(
+                "--restart: would remove what the other parts have written; remove the old build "
+                "by a run without --part, or choose another --output"
+            )
+
 
 def write_collection(collection: Collection, writing: Writing) -> None:
     """Write every split of a collection as a data folder, and print what became of each input.
@@ -55,9 +72,9 @@ def write_collection(collection: Collection, writing: Writing) -> None:
         InputError: the output holds something else, or another run is writing there.
         RunError: some shards could not be written, or not one picture.
     """
-    _check(writing)
     started = time.monotonic()
     output = destination(writing.output)
+    check_apart(collection, output)
     plans = [_plan(collection, split, writing) for split in collection.splits]
     with ExitStack() as locks:
         for plan in plans:
@@ -79,20 +96,6 @@ def write_collection(collection: Collection, writing: Writing) -> None:
     pace = f"{seconds:.1f} s, {fresh / seconds:,.0f} pictures/s" if fresh else "none was missing"
     _report(plans, marks, pace)
     run.finish()
-
-
-def _check(writing: Writing) -> None:
-    if not 1 <= writing.samples_per_shard <= MOST_PER_SHARD:
-        raise InputError(
-            f"--samples-per-shard {writing.samples_per_shard}: expected 1 to {MOST_PER_SHARD}"
-        )
-    if writing.restart and writing.retry_failed:
-        raise InputError("--retry-failed: --restart writes everything anew; give one of the two")
-    if writing.restart and not writing.run.is_whole:
-        raise InputError(
-            "--restart: would remove what the other parts have written; remove the old build by a "
-            "run without --part, or choose another --output"
-        )
 
 
 def _plan(collection: Collection, split: str, writing: Writing) -> Plan:
@@ -194,7 +197,7 @@ def _report(plans: Sequence[Plan], marks: Sequence[Sequence[Mark | None]], pace:
         counts = sum((Counter(mark["status_dict"]) for mark in done), Counter[str]())
         dropped += sum(mark["dropped_captions"] for mark in done)
         statuses += counts
-        print(f"{plan.folder}: {counts['success']:,} samples in {len(done)} shards")
+        print(printable(f"{plan.folder}: {counts['success']:,} samples in {len(done)} shards"))
     jobs = [job for plan in plans for job in plan.jobs]
     pairs = list(zip(jobs, (mark for found in marks for mark in found), strict=True))
     to_come = [job for job, mark in pairs if mark is None]
@@ -221,7 +224,8 @@ def _report(plans: Sequence[Plan], marks: Sequence[Sequence[Mark | None]], pace:
 def _name_failures(jobs: Sequence[ShardJob]) -> None:
     failures = (row for job in jobs for row in _failed_rows(job))
     for row in islice(failures, _NAMED):
-        print(f"  {row['status']}: {row['url']}: {row['error_message']}", file=sys.stderr)
+        text = printable(f"{row['status']}: {row['url']}: {row['error_message']}")
+        print(f"  {text}", file=sys.stderr)
     print("  every failure is a row of the .parquet beside its shard", file=sys.stderr)
 
 

@@ -1,5 +1,6 @@
 """Tars of other writers as input: how members form samples, and what is refused."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -246,3 +247,18 @@ def test_commands_and_urls_are_refused(tmp_path, command, place) -> None:
     code, _, err = command("build", "--input", place, "--output", tmp_path / "out")
     assert code == 2
     assert "only files of this machine are read, and no command is run" in err
+
+
+def test_a_dotted_key_beside_a_plain_one(tmp_path: Path) -> None:
+    names = ("p.v2.jpg", "p.v2.txt", "p.jpg", "p.txt", "p.mask.png")
+    members = [(name, jpeg(1) if name[-3:] in ("jpg", "png") else name.encode()) for name in names]
+    found = captions(make_tar(tmp_path / "a.tar", *members))
+    assert found == {"a.tar/p.jpg": ("p.txt",), "a.tar/p.v2.jpg": ("p.v2.txt",)}
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz"])
+def test_a_compressed_tar_says_so(tmp_path: Path, name: str) -> None:
+    plain = make_tar(tmp_path / "plain", ("k.jpg", jpeg(1)), ("k.txt", b"one"))
+    (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes()))
+    with pytest.raises(InputError, match="compressed with gzip"):
+        read(tmp_path / name)

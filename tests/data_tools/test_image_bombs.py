@@ -6,11 +6,12 @@ import time
 import tracemalloc
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.data_tools.test_pictures import bomb, chunk, encoded
-from vlp.data.images import UnreadableImageError, decode
+from vlp.data.images import UnreadableImageError, decode, decode_rgb
 
 ZEROS = bytes(200 << 20)  # what 200 KiB of a compressed chunk become
 
@@ -87,3 +88,53 @@ def test_formats_that_are_programs_are_not_run() -> None:
     Image.new("RGB", (4, 4)).save(buffer, "EPS")
     with pytest.raises(UnreadableImageError, match="the format EPS is not read"):
         decode(buffer.getvalue())
+
+
+def many_scans(data: bytes, scans: int) -> bytes:
+    """A progressive JPEG with its last scan repeated."""
+    last = data[data.rfind(b"\xff\xda") : -2]
+    return data[:-2] + last * scans + b"\xff\xd9"
+
+
+def test_scans_that_are_repeated_are_not_decoded() -> None:
+    data = encoded(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
+    assert decode(many_scans(data, 10)).image.size == (4000, 4000)
+    for read in (decode, decode_rgb):
+        started = time.perf_counter()
+        with pytest.raises(UnreadableImageError, match="more than 100 scans"):
+            read(many_scans(data, 2000))
+        assert time.perf_counter() - started < 1.0
+
+
+def test_what_looks_like_scans_behind_a_plain_jpeg_is_ignored() -> None:
+    data = encoded(Image.new("RGB", (16, 16)), "JPEG") + b"\xff\xda\0" * 500
+    assert decode(data).image.size == decode_rgb(data).shape[:2] == (16, 16)
+
+
+def test_frames_that_are_only_claimed_fit_a_row() -> None:
+    frames = chunk(b"acTL", struct.pack(">II", 0x80000000, 0))
+    whole = encoded(Image.new("RGB", (4, 4)), "PNG")
+    assert decode(whole[:33] + frames + whole[33:]).frames == 2**31 - 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "F", "P"])
+def test_large_pictures_are_converted_in_strips_to_the_same_pixels(mode, monkeypatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (53, 41, 4), dtype=np.uint8)
+    image = Image.fromarray(noise, "RGBA").convert(mode if mode in ("RGBA", "LA") else "L")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    elif mode == "F":
+        image = Image.fromarray(np.asarray(image).astype(np.float32) * 200)
+    data = encoded(image.convert("P") if mode == "P" else image, "TIFF" if mode == "F" else "PNG")
+    whole = decode(data).image.tobytes()
+    monkeypatch.setattr("vlp.data.images._STRIP", 41 * 7)
+    assert decode(data).image.tobytes() == whole
+
+
+def test_bad_metadata_is_passed_over_in_silence(recwarn) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (4, 2)), "JPEG", exif=exif.tobytes())
+    at = data.find(b"Exif\0\0") + 10
+    decode(data[:at] + b"\x7f\xff\xff\xff" + data[at + 4 :])
+    assert not recwarn.list

@@ -114,3 +114,16 @@ def test_table_and_tar_that_differ(tmp_path: Path) -> None:
     status, message = found["00000.tar/000000009.jpg"]
     assert status == "failed_to_read"
     assert "00000.parquet has no row of" in message
+
+
+def test_a_key_that_comes_twice_in_a_tar(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "in", "webdataset")
+    first, again = jpeg(1), jpeg(2)
+    pairs = [("000000000.jpg", first), ("000000000.txt", b"caption 0")]
+    make_tar(folder / "00000.tar", *pairs, ("000000000.jpg", again), ("000000000.txt", b"other"))
+    build(Build(input=folder, output=tmp_path / "out", workers=1))
+    found = rows(tmp_path / "out" / "00000.tar")
+    assert len(found) == 9
+    assert samples(tmp_path / "out" / "00000.tar")["000000000"]["jpg"] == first
+    assert found[4]["status"] == "failed_to_read"
+    assert "no row of" in found[4]["error_message"]

@@ -5,8 +5,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vlp.data.tar import DamagedShardError, Member, scan, split_name, write_tar
+from vlp.data.tar_header import ustar_header
 
 SAMPLES = [(f"k{number}", {"jpg": bytes([number]) * 700, "txt": b"text"}) for number in range(4)]
 
@@ -122,3 +125,19 @@ def test_room_that_was_never_filled_is_no_end(shard: Path, zeros: int) -> None:
         return
     with pytest.raises(DamagedShardError, match=rf"0\.tar.*byte {end} .*last good member: k1.txt"):
         list(scan(shard))
+
+
+@given(
+    st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=120),
+    st.integers(0, 8**11 - 1),
+)
+def test_a_header_is_that_of_the_standard_library(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    try:
+        expected = info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
+    except ValueError:
+        with pytest.raises(ValueError, match="name is too long"):
+            ustar_header(name, size)
+    else:
+        assert ustar_header(name, size) == expected

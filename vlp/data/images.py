@@ -8,6 +8,7 @@
 | CMYK, YCbCr, Lab, grey, palette | converted to RGB |
 | animation | first frame |
 | more pixels than `max_pixels` | refused from the header, before anything is decoded |
+| a JPEG of hundreds of scans, each of which takes as long as a picture | refused |
 | EPS, WMF and other formats that are programs or documents | refused: Pillow would run them |
 """
 
@@ -31,6 +32,12 @@ _READABLE = (
 _ICON = b"\0\0\1\0"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
+_SCAN = b"\xff\xda\0"  # start of a scan in a JPEG
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # start of such a frame
+_BEFORE_FRAME = (0xC4, 0xC8, 0xCC, *range(0xDB, 0xFF))  # tables, applications' data, comments
+_MOST_SCANS = 100  # of a JPEG; progressive ones have about ten
+_MOST_FRAMES = 2**31 - 1  # an animated PNG may claim more than 32 bits hold
+_STRIP = 1 << 24  # pixels converted at a time: floats and copies are far larger
 _METADATA = (b"Exif\0", b"http://ns.adobe.com/xap/")  # either may say that a picture is turned
 
 
@@ -59,14 +66,16 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise UnreadableImageError("the file is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of bad metadata, mostly: they name no picture
             _check_icon(data, max_pixels)
             image = Image.open(io.BytesIO(data))
             if image.format not in _READABLE:
                 raise UnreadableImageError(f"the format {image.format} is not read")
             _check_size(*image.size, max_pixels)
+            if image.format in ("JPEG", "MPO") and _has_many_scans(data):
+                raise UnreadableImageError(f"more than {_MOST_SCANS} scans, which no picture needs")
             mode, file_format = image.mode, image.format or "unknown"
-            frames = int(getattr(image, "n_frames", 1))
+            frames = min(int(getattr(image, "n_frames", 1)), _MOST_FRAMES)
             turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
             image.load()
             if turned:
@@ -77,7 +86,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         # Pillow names the file object, whose address is another in every run
         reason = re.sub(r" ?<_io.BytesIO object at 0x\w+>", "", str(error))
         raise UnreadableImageError(f"{type(error).__name__}: {reason}") from error
-    rgb = _to_rgb(image)
+    is_rgb = image.mode == "RGB" and file_format in FORMATS and not _transparent(image)
+    rgb = image if is_rgb and not turned else _to_rgb(image)
     changed = turned or frames > 1 or mode not in ("RGB", "L", "P", "1") or _transparent(image)
     return Decoded(rgb, file_format, mode, frames, changed)
 
@@ -99,6 +109,17 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
+def _has_many_scans(data: bytes) -> bool:
+    """Whether decoding a progressive JPEG takes as long as decoding hundreds of pictures."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 4 <= len(data) and data[at + 1] in _BEFORE_FRAME:
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    marker = data[at : at + 2]
+    if b"\xff\xc0" <= marker <= b"\xff\xcf" and marker[1] not in _PROGRESSIVE:
+        return False
+    return data.count(_SCAN) > _MOST_SCANS  # which takes long
+
+
 def decode_rgb(data: bytes) -> np.ndarray:
     """RGB pixels [H, W, 3] uint8 of a picture; the fast path of training.
 
@@ -108,7 +129,8 @@ def decode_rgb(data: bytes) -> np.ndarray:
     if data[:2] == b"\xff\xd8" and not any(mark in data for mark in _METADATA):
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-            if colours in ("YCbCr", "RGB", "Gray", "GRAY") and height * width <= MAX_PIXELS:
+            is_sound = height * width <= MAX_PIXELS and not _has_many_scans(data)
+            if colours in ("YCbCr", "RGB", "Gray", "GRAY") and is_sound:
                 pixels: np.ndarray = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
                 return pixels
         except ValueError:
@@ -121,9 +143,23 @@ def _transparent(image: Image.Image) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    top = 65535.0  # the value that is white, where there are more than 8 bits
+    if image.mode == "F" and not np.asarray(image).max(initial=0.0) > 255.0:
+        top = 255.0
+    width, height = image.size
+    if width * height <= _STRIP:
+        return _part_to_rgb(image, top)
+    rgb = Image.new("RGB", image.size)
+    rows = max(1, _STRIP // width)
+    for begin in range(0, height, rows):
+        part = image.crop((0, begin, width, min(begin + rows, height)))
+        rgb.paste(_part_to_rgb(part, top), (0, begin))
+    return rgb
+
+
+def _part_to_rgb(image: Image.Image, top: float) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode != "F" or values.max(initial=0.0) > 255.0 else 255.0
         scaled = np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)
         return Image.fromarray(scaled).convert("RGB")
     if _transparent(image):

@@ -5,6 +5,7 @@ inside a header, a zeroed header, a bad checksum) for a clean end of the archive
 of the shard without a word. `scan` walks the 512-byte blocks itself and raises instead.
 """
 
+import hashlib
 import io
 import os
 import tarfile
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vlp.data.tar_header import BLOCK, Window, read_header
+from vlp.data.tar_header import BLOCK, Window, read_header, ustar_header
 
 _END = bytes(BLOCK)
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -131,22 +132,28 @@ def split_name(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", extension.lower()
 
 
-def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> str:
     """Write samples (key, {extension: bytes}) as a reproducible USTAR tar, flushed to the disk.
+
+    Returns the sha256 of the file as hexadecimal.
 
     Owner, mode and time are fixed, so that equal samples give equal bytes. The caller renames the
     file into place.
     """
+    digest = hashlib.sha256()
     with open(path, "wb", buffering=1 << 20) as raw:
         for key, members in samples:
+            blocks: list[bytes] = []
             for extension, data in members.items():
-                info = tarfile.TarInfo(f"{key}.{extension}")
-                info.size = len(data)
-                info.mode = 0o644
-                raw.write(info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape"))
-                raw.write(data)
-                raw.write(bytes(-len(data) % BLOCK))
-        raw.write(bytes(2 * BLOCK))
-        raw.write(bytes(-raw.tell() % tarfile.RECORDSIZE))
+                header = ustar_header(f"{key}.{extension}", len(data))
+                blocks += header, data, bytes(-len(data) % BLOCK)
+            whole = b"".join(blocks)
+            digest.update(whole)
+            raw.write(whole)
+        end = bytes(2 * BLOCK)
+        end += bytes(-(raw.tell() + len(end)) % tarfile.RECORDSIZE)
+        digest.update(end)
+        raw.write(end)
         raw.flush()
         os.fsync(raw.fileno())
+    return digest.hexdigest()

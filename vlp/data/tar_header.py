@@ -5,12 +5,15 @@ The layout is POSIX.1-1988 (ustar) with GNU's base-256 numbers. Fields are cut o
 """
 
 import os
+import tarfile
 from typing import NamedTuple
 from zlib import adler32
 
 BLOCK = 512
 _CHECKSUM = slice(148, 156)
 _GNU_KINDS = b"LKS"
+_LONGEST_NAME = 100  # bytes
+_LARGEST = 8**11  # bytes that eleven octal digits cannot tell any more
 _WINDOW = 1 << 14  # bytes read at a time; the headers of a sample's texts lie close together
 
 
@@ -32,6 +35,33 @@ def read_header(block: bytes) -> Header | None:
     if block[345] and kind not in _GNU_KINDS:
         name = block[345:500].partition(b"\0")[0] + b"/" + name
     return Header(kind, name, size) if size >= 0 and (name or kind in _GNU_KINDS) else None
+
+
+def ustar_header(name: str, size: int) -> bytes:
+    """The header of a file with fixed owner, mode and time: equal files give equal bytes.
+
+    Raises:
+        ValueError: neither fits into such a header.
+    """
+    text = name.encode("utf-8", "surrogateescape")
+    if len(text) > _LONGEST_NAME or not 0 <= size < _LARGEST:
+        return _tarfile_header(name, size)
+    digits = b"%011o" % size
+    total = _BASE_SUM + sum(text) + sum(digits)
+    head = text.ljust(_LONGEST_NAME, b"\0") + _BASE[_LONGEST_NAME:124] + digits + _BASE[135:148]
+    return head + b"%06o\0 " % total + _BASE[156:]
+
+
+def _tarfile_header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
+
+
+_BASE = _tarfile_header("", 0)
+# of a header without name, digits of the size, and with blanks for the checksum
+_BASE_SUM = sum(_BASE[:124]) + sum(_BASE[135:148]) + sum(b" " * 8) + sum(_BASE[156:])
 
 
 def _is_sound(block: bytes) -> bool:
