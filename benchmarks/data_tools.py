@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from data_tools.balancing.entries import Matcher
 from data_tools.build import Build, build
+from data_tools.building.pictures import Policy, store
 from data_tools.defects.samples import Checks
 from data_tools.defects.scanner import Job, check_shard
-from data_tools.pictures import Policy, store
 from vlp.data.images import MAX_PIXELS
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar

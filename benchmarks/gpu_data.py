@@ -25,7 +25,7 @@ from benchmarks.gpu_models import clip_model, detector, language_model
 from benchmarks.gpu_rewrite import measure_rewriting
 from data_tools.counting.detectors import Detector, detect_shard
 from data_tools.engine import cores
-from data_tools.model_worker import Precision, WorkerModel, loaded
+from data_tools.scoring.model_worker import Precision, WorkerModel, loaded
 from data_tools.scoring.shard import Scoring, score_shard
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar

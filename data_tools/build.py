@@ -4,13 +4,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from data_tools.collection import Collection, Columns
+from data_tools.building.collection import Collection, Columns
+from data_tools.building.inputs import read_input
+from data_tools.building.pictures import Policy, ResizeMode
+from data_tools.building.writing import Writing, write_collection
 from data_tools.engine import Options
 from data_tools.errors import InputError
-from data_tools.inputs import read_input
-from data_tools.pictures import Policy, ResizeMode
 from data_tools.terminal import printable
-from data_tools.writing import Writing, write_collection
 from vlp.data.images import MAX_PIXELS
 
 _MOST_PIXELS = 2 * (1024**3 // 4 // 3)  # what Pillow takes for a decompression bomb

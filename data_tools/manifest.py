@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_tools.collection import Collection, Picture, Reader
+from data_tools.building.collection import Collection, Picture, Reader
+from data_tools.building.shard_writer import ShardJob
 from data_tools.destination import OWN_FILE, Destination, LocalFolder
 from data_tools.errors import InputError
-from data_tools.shard_writer import ShardJob
 from vlp.data.files import encode
 
 CONTRACT = 1

@@ -23,7 +23,7 @@ from data_tools.samples import find_shards, open_index
 from vlp.data.index import sidecar_path
 
 if TYPE_CHECKING:
-    from data_tools.model_worker import Identity, WorkerModel
+    from data_tools.scoring.model_worker import Identity, WorkerModel
 
 _BINS = 4000  # of a histogram over [-1, 1]
 
@@ -85,7 +85,7 @@ def score(options: Score) -> None:
         InputError: nothing matches, a shard has no index, or the model cannot be loaded.
         RunError: some shards could not be scored.
     """
-    from data_tools.model_worker import identify, plan, workers_for  # torch takes its time
+    from data_tools.scoring.model_worker import identify, plan, workers_for  # torch takes its time
     from data_tools.scoring.shard import Scoring, score_shard
 
     shards = find_shards(options.shards)

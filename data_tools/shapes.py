@@ -10,17 +10,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_tools.benchmark_layout import write_classification_set
-from data_tools.collection import Collection, Picture
+from data_tools.building.benchmark_layout import write_classification_set
+from data_tools.building.collection import Collection, Picture
+from data_tools.building.writing import Writing, write_collection
 from data_tools.engine import Options
 from data_tools.errors import InputError
 from data_tools.progress import bar
-from data_tools.shapes_captions import Description, describe, plural
-from data_tools.shapes_drawing import SceneReader, draw_scene
-from data_tools.shapes_neighbours import Content, packed_content
-from data_tools.shapes_paraphrases import paraphrases_of
-from data_tools.shapes_sidecars import SAMPLES_PER_SHARD, Boxes, boxes_of, write_sidecars
-from data_tools.shapes_world import (
+from data_tools.world.captions import Description, describe, plural
+from data_tools.world.drawing import SceneReader, draw_scene
+from data_tools.world.neighbours import Content, packed_content
+from data_tools.world.paraphrases import paraphrases_of
+from data_tools.world.scenes import (
     COLOURS,
     KINDS,
     SHAPES,
@@ -28,7 +28,7 @@ from data_tools.shapes_world import (
     make_labelled,
     make_scene,
 )
-from data_tools.writing import Writing, write_collection
+from data_tools.world.sidecars import SAMPLES_PER_SHARD, Boxes, boxes_of, write_sidecars
 from vlp.data.numbers import NUMBERS
 
 _LEAST_TEST_PAIRS = 200

@@ -13,7 +13,7 @@ from scipy import stats
 
 from benchmarks.proof.arms import CLAIMS, Claim
 from benchmarks.proof.runs import run_folder
-from data_tools.shapes_world import BACKGROUNDS, COLOURS, NUMBERS, SHAPES, TEXTURES
+from data_tools.world.scenes import BACKGROUNDS, COLOURS, NUMBERS, SHAPES, TEXTURES
 
 Scores = Mapping[str, float]  # by TASK/METRIC
 _WORDS = (*COLOURS, *SHAPES, *NUMBERS.values(), *BACKGROUNDS, *TEXTURES)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_tools.building.folders import PICTURE_SUFFIXES
 from data_tools.deduplication.signatures import SIGN, WORDS, By, Signature
 from data_tools.engine import Options, Run
 from data_tools.errors import InputError
-from data_tools.folders import PICTURE_SUFFIXES
 from data_tools.samples import find_shards
 from vlp.data.images import UnreadableImageError
 from vlp.data.index import IMAGE_EXTENSIONS, group_members

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_tools.building.shard_writer import stats_path
 from data_tools.defects.adapted_table import is_comparable
 from data_tools.defects.grouping import Part
 from data_tools.defects.names import Problem
 from data_tools.defects.samples import Checks
-from data_tools.shard_writer import stats_path
 from vlp.data.index import caption_sha256, sidecar_path
 
 _UNREADABLE = (OSError, ValueError, pa.ArrowException)

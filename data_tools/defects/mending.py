@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from data_tools.building.shard_writer import stats_path
 from data_tools.defects.adapted_table import adapt_table
 from data_tools.defects.codes import is_error
 from data_tools.defects.grouping import Part
@@ -24,7 +25,6 @@ from data_tools.defects.samples import MOST_BYTES, READ, Checks, check_sample, m
 from data_tools.defects.texts import mend_bytes, mend_json
 from data_tools.defects.walk import Gap
 from data_tools.leftovers import remove_leftovers
-from data_tools.shard_writer import stats_path
 from vlp.data.files import replace_atomically, write_json
 from vlp.data.index import IMAGE_EXTENSIONS, sidecar_path, write_index
 from vlp.data.tar import write_tar

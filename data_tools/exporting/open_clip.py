@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from data_tools.building.shard_writer import Sample as Members
 from data_tools.exporting.job import SIZES, Job, Tally
 from data_tools.exporting.reading import Sample, drawn_text
-from data_tools.shard_writer import Sample as Members
 from vlp.data.files import encode, replace_atomically, write_json
 from vlp.data.sidecars import COUNTS, NEGATIVES, REWRITES
 from vlp.data.tar import write_tar

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from data_tools.building.shard_writer import ShardJob
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options, Run, cores, own_part
 from data_tools.errors import InputError
@@ -21,7 +22,6 @@ from data_tools.resharding.ledger import write_dropped, write_not_found
 from data_tools.resharding.rows import Carrying, is_neighbours, table_schema, write_targets
 from data_tools.resharding.survey import Surveyed
 from data_tools.resharding.writing import Group, OutputShard, write_group
-from data_tools.shard_writer import ShardJob
 from vlp.data.index import sidecar_path
 
 _MOST_SHARDS = 100_000  # their names have five digits

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_tools.building.shard_writer import Sample
 from data_tools.destination import LocalFolder
 from data_tools.manifest import Mark
 from data_tools.resharding.layout import Places
 from data_tools.resharding.rows import Carrying, Rows, read_rows_of
-from data_tools.shard_writer import Sample
 from vlp.data.files import replace_atomically, write_json
 from vlp.data.index import sidecar_path, write_index
 from vlp.data.tar import DamagedShardError, write_tar

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from data_tools.annotate import HEAD, Made, Recipe, write_sidecar
 from data_tools.errors import InputError
-from data_tools.model_worker import WorkerModel, loaded
 from data_tools.samples import TEXTS, open_index, read_samples
+from data_tools.scoring.model_worker import WorkerModel, loaded
 from vlp.data.images import UnreadableImageError, decode_rgb
 from vlp.data.index import IMAGE_EXTENSIONS
 from vlp.data.source import RawSample, UnusableSampleError

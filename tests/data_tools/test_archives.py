@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.build import Build, build
-from data_tools.collection import Collection, Columns
+from data_tools.building.collection import Collection, Columns
+from data_tools.building.inputs import read_input
 from data_tools.errors import InputError
-from data_tools.inputs import read_input
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import fields, files, rows, samples
 

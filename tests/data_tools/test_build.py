@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.build import Build, build
-from data_tools.collection import Collection, Picture
+from data_tools.building.collection import Collection, Picture
+from data_tools.building.writing import Writing, write_collection
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options
 from data_tools.errors import InputError, RunError
-from data_tools.writing import Writing, write_collection
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import fields, files, rows, samples
 from vlp.data.index import ShardIndex, build_index, caption_sha256, sidecar_path

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data_tools.build import Build, build
-from data_tools.collection import split_name
+from data_tools.building.collection import split_name
 from data_tools.destination import OWN_FILE, LocalFolder
 from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from data_tools.build import Build, build
-from data_tools.collection import Collection, Columns
+from data_tools.building.collection import Collection, Columns
+from data_tools.building.inputs import read_input
 from data_tools.errors import InputError
-from data_tools.inputs import read_input
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import fields, samples
 

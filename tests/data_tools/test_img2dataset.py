@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.build import Build, build
-from data_tools.collection import Columns
+from data_tools.building.collection import Columns
+from data_tools.building.inputs import read_input
 from data_tools.errors import InputError
-from data_tools.inputs import read_input
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.test_archives import make_tar
 from tests.data_tools.trees import fields, rows, samples

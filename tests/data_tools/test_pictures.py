@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_tools.pictures import Policy, store
+from data_tools.building.pictures import Policy, store
 from tests.data_tools.conftest import jpeg
 from vlp.data.images import UnreadableImageError
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_tools.build import Build, build
-from data_tools.pictures import Policy, UnwantedPictureError, resize, store
+from data_tools.building.pictures import Policy, UnwantedPictureError, resize, store
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import rows, samples
 

@@ -14,10 +14,9 @@ import pytest
 from PIL import Image
 
 from data_tools.shapes import Shapes, _is_numbered, shapes
-from data_tools.shapes_captions import caption_of, describe
-from data_tools.shapes_drawing import _PAINT, draw_scene
-from data_tools.shapes_sidecars import SCHEMAS, SIDECARS, boxes_of
-from data_tools.shapes_world import (
+from data_tools.world.captions import caption_of, describe
+from data_tools.world.drawing import _PAINT, draw_scene
+from data_tools.world.scenes import (
     COLOURS,
     NUMBERS,
     RELATIONS,
@@ -25,6 +24,7 @@ from data_tools.shapes_world import (
     make_labelled,
     make_scene,
 )
+from data_tools.world.sidecars import SCHEMAS, SIDECARS, boxes_of
 from tests.data_tools.trees import fields, files, samples
 from vlp.data.index import caption_sha256, sidecar_path
 

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.shapes_captions import INVERSE, caption_of, describe
-from data_tools.shapes_neighbours import nearest_contents, neighbours_of, packed_content
-from data_tools.shapes_world import Scene, make_scene
+from data_tools.world.captions import INVERSE, caption_of, describe
+from data_tools.world.neighbours import nearest_contents, neighbours_of, packed_content
+from data_tools.world.scenes import Scene, make_scene
 
 
 def scenes(number: int) -> list[Scene]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.shapes_captions import INVERSE, caption_of, describe
-from data_tools.shapes_paraphrases import paraphrases_of
-from data_tools.shapes_world import (
+from data_tools.world.captions import INVERSE, caption_of, describe
+from data_tools.world.paraphrases import paraphrases_of
+from data_tools.world.scenes import (
     BACKGROUNDS,
     COLOURS,
     NUMBERS,

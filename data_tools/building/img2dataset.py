@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_tools.archives import TarSample, open_tar
-from data_tools.class_names import ClassNames
-from data_tools.collection import (
+from data_tools.building.archives import TarSample, open_tar
+from data_tools.building.class_names import ClassNames
+from data_tools.building.collection import (
     Collection,
     Columns,
     FileReader,

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.collection import Picture
-from data_tools.manifest import Mark
-from data_tools.shard_writer import (
+from data_tools.building.collection import Picture
+from data_tools.building.shard_writer import (
     SCHEMA,
     Row,
     Sample,
@@ -22,6 +21,7 @@ from data_tools.shard_writer import (
     read_rows,
     write_files,
 )
+from data_tools.manifest import Mark
 from vlp.data.files import encode
 from vlp.data.index import group_members
 

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.collection import Picture, Reader
+from data_tools.building.collection import Picture, Reader
+from data_tools.building.pictures import Policy, StoredPicture, UnwantedPictureError, store
 from data_tools.destination import Destination
-from data_tools.pictures import Policy, StoredPicture, UnwantedPictureError, store
 from vlp.data.files import encode, replace_atomically, write_json
 from vlp.data.images import UnreadableImageError
 from vlp.data.index import SCHEMA as INDEX_SCHEMA

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from data_tools.benchmark_layout import class_files
-from data_tools.collection import Collection, Picture
+from data_tools.building.benchmark_layout import class_files
+from data_tools.building.collection import Collection, Picture
+from data_tools.building.pictures import Policy
+from data_tools.building.retry import Retry, difference, retry_shard
+from data_tools.building.shard_writer import ShardJob, read_rows, write_shard
 from data_tools.destination import destination
 from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError, RunError
@@ -27,10 +30,7 @@ from data_tools.manifest import (
     open_folder,
     sha256_json,
 )
-from data_tools.pictures import Policy
 from data_tools.progress import bar
-from data_tools.retry import Retry, difference, retry_shard
-from data_tools.shard_writer import ShardJob, read_rows, write_shard
 from data_tools.terminal import printable
 
 MOST_PER_SHARD = 10_000  # the key has four digits for the place in the shard

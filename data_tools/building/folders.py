@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from data_tools.collection import Collection, FileReader, Picture, Reader, read_file, with_captions
+from data_tools.building.collection import (
+    Collection,
+    FileReader,
+    Picture,
+    Reader,
+    read_file,
+    with_captions,
+)
 from data_tools.errors import InputError
 from data_tools.progress import watched
 from vlp.data.files import is_text

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_tools.collection import FileReader, Picture
+from data_tools.building.collection import FileReader, Picture
 
 _ROWS = 16  # of pictures that are held at a time
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from data_tools.shapes_world import (
+from data_tools.world.scenes import (
     BACKGROUNDS,
     COLOURS,
     PLACES,

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from data_tools.collection import Picture
+from data_tools.building.collection import Picture
+from data_tools.building.folders import PICTURE_SUFFIXES
 from data_tools.errors import InputError
-from data_tools.folders import PICTURE_SUFFIXES
 from vlp.data.files import is_text
 from vlp.data.tar import DamagedShardError, Member, scan, split_name
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_tools.benchmark_layout import read_class_files
-from data_tools.collection import Picture, with_captions
+from data_tools.building.benchmark_layout import read_class_files
+from data_tools.building.collection import Picture, with_captions
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_tools.collection import (
+from data_tools.building.collection import (
     Collection,
     Columns,
     FileReader,
@@ -17,7 +17,7 @@ from data_tools.collection import (
     split_name,
     with_captions,
 )
-from data_tools.embedded import TableReader, embedded_pictures, embeds_pictures
+from data_tools.building.embedded import TableReader, embedded_pictures, embeds_pictures
 from data_tools.errors import InputError
 from data_tools.progress import watched
 from data_tools.tables import read_rows

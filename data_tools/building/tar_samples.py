@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_tools.archives import TEXTS, Tar, TarSample, is_inside, open_tar
-from data_tools.class_names import ClassNames
-from data_tools.collection import (
+from data_tools.building.archives import TEXTS, Tar, TarSample, is_inside, open_tar
+from data_tools.building.class_names import ClassNames
+from data_tools.building.collection import (
     UNASSIGNED,
     Collection,
     Columns,
@@ -20,8 +20,8 @@ from data_tools.collection import (
     plain,
     split_name,
 )
+from data_tools.building.folders import class_collection
 from data_tools.errors import InputError
-from data_tools.folders import class_collection
 from data_tools.progress import watched
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_tools.collection import (
+from data_tools.building.collection import (
     Collection,
     Columns,
     FileReader,

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import braceexpand
 
-from data_tools.archives import check_plain
-from data_tools.captioned_tables import read_tables
-from data_tools.coco import read_coco
-from data_tools.collection import Collection, Columns
+from data_tools.building.archives import check_plain
+from data_tools.building.captioned_tables import read_tables
+from data_tools.building.coco import read_coco
+from data_tools.building.collection import Collection, Columns
+from data_tools.building.folders import PICTURE_SUFFIXES, read_folder, visible_files
+from data_tools.building.img2dataset import is_img2dataset, read_img2dataset
+from data_tools.building.tar_samples import read_tars
 from data_tools.errors import InputError
-from data_tools.folders import PICTURE_SUFFIXES, read_folder, visible_files
-from data_tools.img2dataset import is_img2dataset, read_img2dataset
 from data_tools.tables import SUFFIXES
-from data_tools.tar_samples import read_tars
 
 _EXPECTED = (
     f"a table ({', '.join(SUFFIXES)}), COCO's captions (.json), tars (.tar), a folder of pictures "

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from data_tools.collection import Picture
-from data_tools.shapes_world import Scene, Spot, make_scene, outline
+from data_tools.building.collection import Picture
+from data_tools.world.scenes import Scene, Spot, make_scene, outline
 
 _FINER = 4  # drawn this many times larger
 _PAINT = {

@@ -6,7 +6,7 @@ background, and with its relation or the inverse one.
 
 from collections.abc import Callable
 
-from data_tools.shapes_captions import (
+from data_tools.world.captions import (
     INVERSE,
     content_of,
     ground_of,
@@ -14,7 +14,7 @@ from data_tools.shapes_captions import (
     phrase,
     plural,
 )
-from data_tools.shapes_world import Scene, Thing
+from data_tools.world.scenes import Scene, Thing
 
 
 def paraphrases_of(scene: Scene) -> tuple[str, ...]:

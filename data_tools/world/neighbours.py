@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.progress import bar
-from data_tools.shapes_captions import INVERSE
-from data_tools.shapes_world import (
+from data_tools.world.captions import INVERSE
+from data_tools.world.scenes import (
     BACKGROUNDS,
     COLOURS,
     PLACES,
