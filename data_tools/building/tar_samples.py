@@ -144,9 +144,12 @@ def take_captions(fields: dict[str, Any], text: str | None, column: str) -> list
     captions = [] if text is None else [text]
     known = {normalised(text or "")}
     for name in ("captions", "caption"):
-        if not _holds_texts(fields.get(name)):
+        if fields.get(name) is None:
+            fields.pop(name, None)
+            continue
+        if not _holds_texts(fields[name]):
             continue  # another writer's field of that name
-        further = _texts(fields.get(name), name)
+        further = _texts(fields[name], name)
         if name == "captions" or not captions or known >= set(map(normalised, further)):
             fields.pop(name, None)
             captions += [caption for caption in further if normalised(caption) not in known]

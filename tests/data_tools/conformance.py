@@ -4,10 +4,19 @@ A case copies what it reads into a folder of its own and runs commands there. Ea
 the same bytes at any number of workers, by any executor, in parts in any order, and after kills.
 """
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from data_tools.__main__ import main
+from tests.data_tools.conftest import jpeg
+from tests.data_tools.test_score import model_folder
+from tests.data_tools.trees import files
 
 Arguments = list[object]
 Prepare = Callable[[Path, Path], None]  # (what the world holds, the case's folder)
@@ -129,3 +138,77 @@ CASES = [
     annotating("counts", "--unverified", "--balance", 2),
     annotating("negatives", "--captions", "all", "--refine", "ngram"),
 ]  # fmt: skip
+
+
+_CAPTIONS = (
+    "two dogs run over green grass",
+    "a red car stands in front of a house",
+    "three children play with a blue ball",
+    "a man rides a brown horse on the beach",
+)
+
+
+def make_world(folder: Path, arch: str) -> Path:
+    """Pictures with captions, and the seven shards that are built of them."""
+    (folder / "raw").mkdir()
+    rows = ["image\tcaption\tsplit"]
+    for number in range(14):
+        (folder / "raw" / f"{number}.jpg").write_bytes(jpeg(number % 12))
+        split = "test" if number % 5 == 4 else "train"
+        rows.append(f"{number}.jpg\t{_CAPTIONS[number % 4]} {number}\t{split}")
+        rows.append(f"{number}.jpg\tpicture number {number}\t{split}")
+    (folder / "raw" / "captions.tsv").write_text("\n".join(rows) + "\n")
+    data = folder / "data"
+    run(["build", "--input", folder / "raw" / "captions.tsv", "--output", data,
+         "--samples-per-shard", 2, "--workers", 1])  # fmt: skip
+    (data / "entries.txt").write_text("dogs\nred car\nchildren\nhorse\npicture number\nthe\n")
+    answers = [
+        {"key": f"{n // 2:05d}{n % 2:04d}", "answers": [f"{_CAPTIONS[n % 4]}, seen {n}", "no"]}
+        for n in range(14)
+    ]
+    (data / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)) + "\n")
+    model_folder(folder / "model", arch, 1)
+    _annotate(folder)
+    return folder
+
+
+def _annotate(world):
+    """Sidecars that other commands read."""
+    one = ["--executor", "serial"]
+    for arguments in (
+        ["filter", world / "data", "--where", "lot < 0.7", "--name", "keep-world"],
+        ["negatives", world / "data", "--name", "negatives-world"],
+        ["counts", world / "data", "--unverified", "--name", "counts-world"],
+        ["score", world / "data", "--model", world / "model", "--name", "scores-world",
+         "--embeddings", "embeddings-world"],
+        ["rewrite", world / "data", "--backend", "replay", "--preset", "rephrase", "--answers",
+         world / "data" / "answers.jsonl", "--name", "rewrites-world"],
+    ):  # fmt: skip
+        run([*arguments, *one])
+
+
+def by_name(case):
+    """For the ids of parameters."""
+    return case.name
+
+
+def run(arguments):
+    """`python -m data_tools ARGUMENTS` in this process; validation may end with 1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["data_tools", *map(str, arguments)])
+        assert main() in (0, 1)
+
+
+def tree(case, world, folder, *further):
+    """What a case leaves, after runs with these further arguments, one run for each."""
+    folder.mkdir()
+    case.prepare(world, folder)
+    for arguments in further:
+        run([*case.arguments(folder), *arguments])
+    return {name: data.replace(os.fsencode(folder), b"") for name, data in files(folder).items()}
+
+
+def same(found, wanted):
+    """Compared name by name, so that a difference is told and not printed in full."""
+    assert sorted(found) == sorted(wanted)
+    assert [name for name in found if found[name] != wanted[name]] == []

@@ -50,3 +50,27 @@ def command(
         return code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory, tiny_arch):
+    """What the conformance cases start from."""
+    from tests.data_tools import conformance  # which imports this file
+
+    return conformance.make_world(tmp_path_factory.mktemp("world"), tiny_arch)
+
+
+@pytest.fixture(scope="session")
+def expected(world, tmp_path_factory):
+    """The result of each case, run once in one process."""
+    from tests.data_tools import conformance
+
+    found = {}
+
+    def result(case):
+        if case.name not in found:
+            folder = tmp_path_factory.mktemp(f"one-{case.name}") / "case"
+            found[case.name] = conformance.tree(case, world, folder, ["--executor", "serial"])
+        return found[case.name]
+
+    return result

@@ -262,3 +262,12 @@ def test_a_compressed_tar_says_so(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes()))
     with pytest.raises(InputError, match="compressed with gzip"):
         read(tmp_path / name)
+
+
+def test_a_record_without_captions_drops_none(tmp_path: Path) -> None:
+    told = json.dumps({"caption": None, "uid": "7"}).encode()
+    members = (("a.jpg", jpeg(1)), ("a.txt", b"one"), ("a.json", told))
+    make_tar(tmp_path / "in.tar", *members)
+    build(Build(input=tmp_path / "in.tar", output=tmp_path / "out", workers=1))
+    (row,) = rows(tmp_path / "out" / "00000.tar")
+    assert (row["captions"], row["dropped_captions"]) == (["one"], 0)
