@@ -4,7 +4,6 @@ The procedure of Paiss et al. 2023 ("Teaching CLIP to Count to Ten", arXiv 2302.
 captions with a spelled number from two to ten, of which those are kept whose picture shows as many.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Literal
 
 from data_tools.annotate import Recipe, SidecarOptions, annotate, conserved, unfinished
 from data_tools.counting import mining
-from data_tools.counting.captions import read_excluded
 from data_tools.counting.detectors import LEAST_SCORE, Detector, device_of
 from data_tools.counting.keeping import SCHEMA as KEPT
 from data_tools.counting.keeping import Keeping, keep_shard, last_tickets
@@ -20,6 +18,7 @@ from data_tools.counting.report import caption_lines, number_table, write_ledger
 from data_tools.counting.showing import Shown, from_detector, from_file, from_sidecar
 from data_tools.counting.verify import Verifier
 from data_tools.errors import InputError
+from data_tools.eval_captions import evaluation_captions, fingerprint
 from data_tools.samples import find_shards
 from vlp.data.sidecars import COUNTS
 
@@ -46,8 +45,8 @@ class Counts(SidecarOptions):
         captions: first reads the original caption alone; all every one, of which the first that is
             verified counts.
         balance: keep at most this many samples of each number, drawn by lot; all without it.
-        exclude_captions: captions of a benchmark, which are left out with their samples: .json as
-            CountBench's, a table with `caption` or `text`, or .txt with one a line.
+        exclude_captions: captions of benchmarks (.txt, .json such as CountBench's, tables, tars,
+            folders of these), which are left out with their samples.
         ledger: write every caption that was left out, with the reason, as a .jsonl.
         batch: pictures that the detector sees at a time.
         device: of the detector: auto, cpu, cuda or cuda:N.
@@ -62,7 +61,7 @@ class Counts(SidecarOptions):
     unmapped: Literal["reject", "any-class"] = "reject"
     captions: Literal["first", "all"] = "first"
     balance: int | None = None
-    exclude_captions: Path | None = None
+    exclude_captions: tuple[str, ...] = ()
     ledger: Path | None = None
     batch: int = 8
     device: str = "auto"
@@ -119,17 +118,15 @@ def counts(options: Counts) -> None:
         RunError: shards failed, and are named.
     """
     shards = find_shards(options.shards)
-    excluded = None
-    if options.exclude_captions is not None:
-        known = "\n".join(sorted(read_excluded(options.exclude_captions)))
-        excluded = hashlib.sha256(known.encode()).hexdigest()
+    excluded = tuple(options.exclude_captions)
+    known = evaluation_captions(excluded, "--exclude-captions")
     shown = _shown(shards, options)
     verifier = None
     if shown is not None:
         verifier = Verifier(options.thresholds(), shown.classes, options.unmapped)
     settings = {
         "captions": options.captions,
-        "exclude_captions": excluded,
+        "exclude_captions": fingerprint(known) if known else None,
         "boxes": shown and shown.sidecar,
         "verifier": verifier and asdict(verifier),
         "seed": options.seed,
@@ -143,7 +140,7 @@ def counts(options: Counts) -> None:
     )
     plan = mining.Mining(
         captions=options.captions,
-        excluded=options.exclude_captions,
+        excluded=excluded,
         boxes=shown.sidecar if shown else "",
         verifier=verifier,
         seed=options.seed,

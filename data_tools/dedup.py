@@ -8,8 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from data_tools.annotate import Made, Recipe, SidecarOptions, annotate, conserved, unfinished
+from data_tools.deduplication.caption_hashes import (
+    caption_recipe,
+    hash_captions,
+    hashes_of_evaluation,
+)
 from data_tools.deduplication.embeddings import Embeddings
-from data_tools.deduplication.eval_captions import caption_recipe, hash_captions, read_captions
 from data_tools.deduplication.pool import Pool, Repeated, canonical_order
 from data_tools.deduplication.references import References
 from data_tools.deduplication.search import HashSearch, Search, SemanticSearch
@@ -43,8 +47,8 @@ class Dedup(SidecarOptions):
         prefer: the sidecar of scores (scores, scores-NAME) by which the better picture stays.
         against: evaluation sets, whose pictures and what is near to them must not stay: tars of any
             WebDataset layout, folders of tars or pictures; for semantic, shards with embeddings.
-        captions: captions of evaluation sets (.txt, .json, tables, tars, folders of tars); samples
-            with the same words in a caption must not stay.
+        captions: captions of evaluation sets (.txt, .json, tables, tars, folders of these); samples
+            with the same words in a caption, save articles, must not stay.
         only_against: leave duplicates among the shards alone.
         groups: a file for the groups, one JSON object a line.
     """
@@ -149,10 +153,7 @@ def _gather(pool: Pool, options: Dedup) -> _Evidence:
         pool.note("against", references.values.tobytes())
         more = f" ({references.unreadable:,} more are unreadable)" if references.unreadable else ""
         print(f"against {len(references.names):,} pictures{more}")
-    known: dict[int, str] = {}
-    for place in options.captions:
-        for number, name in read_captions(place).items():
-            known.setdefault(number, name)
+    known = hashes_of_evaluation(options.captions)
     if known:
         print(f"against {len(known):,} different captions")
     found = pool.with_captions(caption_recipe(options.name).name, known) if known else None

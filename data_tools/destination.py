@@ -7,7 +7,6 @@ written to a temporary folder of this machine and copied, its commit mark last.
 import contextlib
 import fcntl
 import os
-import platform
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import fsspec
 
 from data_tools.errors import InputError
+from data_tools.leftovers import remove_leftovers_in
 from vlp.data.files import replace_atomically
 
 _SUBFOLDERS = ("", "annotations/index/")  # where the files of a data folder lie
@@ -26,9 +26,7 @@ _OWN = (
     r"|(classnames|zeroshot_classification_templates)\.txt)"
 )
 OWN_FILE = re.compile(rf"(annotations/index/)?{_OWN}")
-_TEMPORARY = re.compile(
-    rf"\.{_OWN}\.((?P<host>.+)\.)?(?P<process>\d+)\.tmp|\.part-\d+-of-\d+\.lock"
-)
+_TEMPORARY = re.compile(rf"\.{_OWN}\..+")
 
 
 class Destination(Protocol):
@@ -160,7 +158,7 @@ class LocalFolder:
         """A lock on the folder itself ends with the process and leaves no file."""
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            _flock(handle, kind, f"--output {self}: another build is writing there")
+            _flock(handle, kind, f"--output {self}: another run is writing there")
             yield
         finally:
             os.close(handle)
@@ -168,7 +166,7 @@ class LocalFolder:
     @contextlib.contextmanager
     def _part_lock(self, part: str) -> Iterator[None]:
         path = self.path / f".part-{part.replace('/', '-of-')}.lock"
-        busy = f"--output {self}: another build is writing part {part}"
+        busy = f"--output {self}: another run is writing part {part}"
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _flock(handle, fcntl.LOCK_EX, busy)
@@ -180,12 +178,12 @@ class LocalFolder:
             os.close(handle)
 
     def _tidy(self, is_alone: bool) -> None:
-        """Remove what killed runs left half written, and of others what is certainly theirs."""
+        """Remove what killed runs left behind; locks of parts only where no part is held."""
         for below in _SUBFOLDERS:
-            for entry in _entries(self.path / below):
-                match = _TEMPORARY.fullmatch(entry.name)
-                if match and (is_alone or _is_dead(match)):
-                    Path(entry.path).unlink(missing_ok=True)
+            remove_leftovers_in(self.path / below, _TEMPORARY.fullmatch)
+        if is_alone:
+            for lock in self.path.glob(".part-[0-9]*-of-[0-9]*.lock"):
+                lock.unlink()
 
 
 @dataclass(frozen=True)
@@ -282,17 +280,4 @@ def _flock(handle: int, kind: int, busy: str) -> None:
     except BlockingIOError:
         raise InputError(busy) from None
     except OSError:
-        pass  # a file system without locks: the user alone can keep two builds apart
-
-
-def _is_dead(temporary: re.Match[str]) -> bool:
-    """Whether a temporary file is of a process of this machine that has ended."""
-    if temporary["host"] != platform.node() or temporary["process"] is None:
-        return False
-    try:
-        os.kill(int(temporary["process"]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
+        pass  # a file system without locks: the user alone can keep two runs apart

@@ -88,9 +88,8 @@ def export(options: Export) -> None:
     contents = contents_of(shards, texts, chosen, options)
     jobs = _jobs(shards, contents, options)
     with folder.held(options.part):
-        if options.is_whole:
-            tidy(folder.path)
         open_folder(folder.path, _settings(shards, contents, options), options.restart)
+        tidy(folder.path)
         run = _write(jobs, options)
         found = [finished(job) for job in jobs]
         done = [counts for counts in found if counts is not None]

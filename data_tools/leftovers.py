@@ -1,10 +1,13 @@
-"""What killed runs leave half written beside a file, and when it may be removed."""
+"""What killed runs leave half written, and when it may be removed."""
 
 import os
 import platform
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+_TEMPORARY = re.compile(r"\.(?P<file>.+)\.(?P<process>\d+)\.tmp")  # of `replace_atomically`
 _ABANDONED = 3600.0  # seconds without a change, for processes that cannot be asked for
 
 
@@ -13,18 +16,23 @@ def remove_leftovers(path: Path) -> None:
 
     A run that writes the same file at the same time keeps its own.
     """
-    if not path.parent.is_dir():
+    remove_leftovers_in(path.parent, lambda name: name.startswith(f".{path.name}."))
+
+
+def remove_leftovers_in(folder: Path, are_own: Callable[[str], object] = bool) -> None:
+    """The same for all files of a folder, if it is there, whose temporary names are `are_own`."""
+    if not folder.is_dir():
         return
-    for left in path.parent.iterdir():
-        head, _, writer = left.name.removesuffix(".tmp").partition(f".{path.name}.")
-        if left.name.endswith(".tmp") and writer and not head and _has_ended(left, writer):
+    for left in folder.iterdir():
+        match = _TEMPORARY.fullmatch(left.name)
+        if match and are_own(left.name) and _has_ended(left, match):
             left.unlink(missing_ok=True)
 
 
-def _has_ended(left: Path, writer: str) -> bool:
-    machine, _, process = writer.rpartition(".")
-    if machine == platform.node() and process.isdecimal():
-        return not _is_alive(int(process))
+def _has_ended(left: Path, temporary: re.Match[str]) -> bool:
+    """Whether its writer, a process of this machine or of another, has."""
+    if temporary["file"].endswith(f".{platform.node()}"):
+        return not _is_alive(int(temporary["process"]))
     try:
         return time.time() - left.stat().st_mtime > _ABANDONED
     except FileNotFoundError:

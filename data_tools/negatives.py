@@ -9,7 +9,6 @@ from data_tools.annotate import Annotated, Recipe, SidecarOptions, annotate, con
 from data_tools.engine import own_part
 from data_tools.errors import InputError
 from data_tools.near_misses import sidecar
-from data_tools.near_misses.captions import excluded
 from data_tools.near_misses.making import KINDS_OF, QUESTIONS, Making, make
 from data_tools.near_misses.rules import NEGATION
 from data_tools.rewriting.backends import BackendOptions, backend_options, make_backend, workers_of
@@ -43,8 +42,8 @@ class Negatives(SidecarOptions, BackendOptions):
         name: of the sidecar, negatives or negatives-SUFFIX.
         guard_sidecars: sidecars that are true of the pictures, with commas: rewrites by their
             texts, boxes by their labels. What they say is not put in.
-        exclude_captions: a .txt, .json, .jsonl, .csv or .tsv with captions of an evaluation, or a
-            folder of these; none of their texts is used or made.
+        exclude_captions: captions of evaluation sets (.txt, .json, tables, tars, folders of these);
+            none of them is used or made.
         top_k: likeliest tokens that fill-mask draws from.
         blind_test: report how far text alone gives near misses away, to a causal language model in
             this folder, or to trigrams of the captions (ngram).
@@ -60,7 +59,7 @@ class Negatives(SidecarOptions, BackendOptions):
     captions: Literal["first", "all"] = "first"
     name: str = NEGATIVES
     guard_sidecars: str = ""
-    exclude_captions: Path | None = None
+    exclude_captions: tuple[str, ...] = ()
     top_k: int = 10
     blind_test: str = ""
     refine: str = ""
@@ -149,7 +148,6 @@ def _making(options: Negatives) -> Making:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {getattr(options, name)}: expected 1 or more")
     _check_model(options)
-    excluded(options.exclude_captions)  # raises for a file that cannot be read
     model = None if options.mode == "rules" else _asked_model(options)
     return Making(
         name=f"{options.name}/{_UNREFINED}" if options.refine else options.name,
@@ -158,7 +156,7 @@ def _making(options: Negatives) -> Making:
         per_caption=options.per_caption,
         first=options.captions == "first",
         guards=_listed(options.guard_sidecars),
-        exclude=options.exclude_captions,
+        exclude=tuple(options.exclude_captions),
         seed=options.seed,
         model=model,
         top_k=options.top_k if options.mode == "fill-mask" else 0,

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from data_tools.annotate import HEAD, Made
 from data_tools.counting.boxes import Box, boxes_by_sample
-from data_tools.counting.captions import CaptionChoice, normalised, read_captions, read_excluded
+from data_tools.counting.captions import CaptionChoice, read_captions
 from data_tools.counting.claims import Claim, Parsed
 from data_tools.counting.verify import Verdict, Verifier
+from data_tools.eval_captions import evaluation_captions, normalised
 from data_tools.lots import rng
 from data_tools.samples import TEXTS, read_samples
 from vlp.data.numbers import NUMBERS, replace_number
@@ -55,14 +56,14 @@ class Mining:
 
     Args:
         captions: which captions of a sample are read.
-        excluded: file of captions that no training may see.
+        excluded: files of captions that no training may see, of --exclude-captions.
         boxes: name of the sidecar of boxes.
         verifier: None accepts what captions say.
         seed: of the wrong numbers.
     """
 
     captions: CaptionChoice
-    excluded: Path | None
+    excluded: tuple[str, ...]
     boxes: str
     verifier: Verifier | None
     seed: int
@@ -70,7 +71,7 @@ class Mining:
 
 def mine_shard(shard: Path, mining: Mining) -> Made:
     """A row for every caption with a number word, and counts of all captions."""
-    known = read_excluded(mining.excluded) if mining.excluded else frozenset()
+    known = evaluation_captions(mining.excluded, "--exclude-captions").keys()
     found = boxes_by_sample(shard, mining.boxes) if mining.verifier else {}
     counts: Counter[str] = Counter()
     rows: list[Mapping[str, Any]] = []

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from data_tools.errors import InputError
 from data_tools.exporting.reading import Dropped, Sample, read_shard
+from data_tools.leftovers import remove_leftovers_in
 from vlp.data.files import encode, replace_atomically, write_json, write_text
 from vlp.data.index import sidecar_path
 
@@ -142,10 +143,9 @@ def open_folder(output: Path, settings: Mapping[str, Any], restart: bool) -> Non
 
 
 def tidy(output: Path) -> None:
-    """Remove what killed runs left half written in a folder that no other run writes to."""
+    """Remove what killed runs left half written."""
     for folder in (output, output / MARKS, output / DATA):
-        for path in folder.glob(".*.tmp"):
-            path.unlink()
+        remove_leftovers_in(folder)
 
 
 def _remove_own(output: Path) -> None:

@@ -1,23 +1,15 @@
 """The captions of a shard that near misses are made of, and what speaks against one."""
 
-import csv
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from data_tools.annotate import read_sidecar
 from data_tools.errors import InputError
 from data_tools.near_misses.parsing import Parsed
 from data_tools.near_misses.picture import Picture
-from data_tools.near_misses.tokens import normalised
 from data_tools.samples import TEXTS, read_samples
 from vlp.data.source import UnusableSampleError
-
-_SUFFIXES = (".txt", ".json", ".jsonl", ".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -90,60 +82,3 @@ def _told_by(shard: Path, name: str) -> Mapping[tuple[str, str], list[tuple[bool
         ]
         for row in table.select(["key", "src_sha256", *columns]).to_pylist()
     }
-
-
-@cache
-def excluded(path: Path | None) -> frozenset[str]:
-    """The normalised texts of a file or of the files in a folder; nothing for None.
-
-    Lines of a .txt, cells of a .csv or .tsv, every text within a .json or .jsonl.
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
-    """
-    if path is None:
-        return frozenset()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    files = [file for file in files if file.suffix in _SUFFIXES]
-    if not files or not all(file.is_file() for file in files):
-        raise InputError(
-            f"--exclude-captions {path}: expected a file or a folder with files of "
-            f"{', '.join(_SUFFIXES)}"
-        )
-    told: set[str] = set()
-    for file in files:
-        try:
-            told |= set(map(normalised, _texts(file)))
-        except (ValueError, OSError) as error:
-            raise InputError(f"--exclude-captions {file}: {error}") from None
-    return frozenset(told - {""})
-
-
-def fingerprint(texts: frozenset[str]) -> str:
-    """sha256 of a set of texts, in any order."""
-    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
-
-
-def _texts(file: Path) -> Iterator[str]:
-    with open(file, encoding="utf-8-sig", newline="") as lines:
-        if file.suffix == ".json":
-            yield from _within(json.load(lines))
-        elif file.suffix == ".jsonl":
-            for line in lines:
-                if line.strip():
-                    yield from _within(json.loads(line))
-        elif file.suffix == ".txt":
-            yield from lines
-        else:
-            for row in csv.reader(lines, delimiter="\t" if file.suffix == ".tsv" else ","):
-                yield from row
-
-
-def _within(value: Any) -> Iterator[str]:  # noqa: ANN401 (any JSON)
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _within(one)
-    elif isinstance(value, dict):
-        yield from _within(list(value.values()))

@@ -11,13 +11,14 @@ from transformers import AutoModelForMaskedLM
 from transformers.utils.logging import disable_progress_bar
 
 from data_tools.errors import InputError
+from data_tools.eval_captions import normalised
 from data_tools.lots import rng
-from data_tools.near_misses.captions import Caption, excluded
+from data_tools.near_misses.captions import Caption
 from data_tools.near_misses.making import Making
 from data_tools.near_misses.masks import Mask, fits, listed_words, masks, stem
 from data_tools.near_misses.rules import MAYBE_TRUE, NO_WORD, NearMiss
 from data_tools.near_misses.sidecar import Found
-from data_tools.near_misses.tokens import Edit, Words, applied, article, in_case_of, normalised
+from data_tools.near_misses.tokens import Edit, Words, applied, article, in_case_of
 from data_tools.rewriting.backends import BackendOptions
 from data_tools.rewriting.generation import (
     device_of,
@@ -113,7 +114,7 @@ def fill(captions: Sequence[Caption], making: Making) -> list[Found]:
         texts = [_around(captions[gap.caption], gap.mask) for gap in gaps[start : start + size]]
         proposed += model.proposals(texts, making.top_k)
     filled: dict[int, list[NearMiss]] = {gap.caption: [] for gap in gaps}
-    texts_out = excluded(making.exclude)
+    texts_out = making.excluded()
     known = _known_words(captions)
     for gap, words in zip(gaps, proposed, strict=True):
         caption, own = captions[gap.caption], filled[gap.caption]

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from data_tools.eval_captions import normalised
 from data_tools.lots import rng
-from data_tools.near_misses.captions import Caption, excluded
+from data_tools.near_misses.captions import Caption
 from data_tools.near_misses.grammar import DENIALS
 from data_tools.near_misses.lexicon import Option, lexicon
 from data_tools.near_misses.making import QUESTIONS, Making
 from data_tools.near_misses.parsing import Parsed
 from data_tools.near_misses.rules import NearMiss
 from data_tools.near_misses.sidecar import Found
-from data_tools.near_misses.tokens import Edit, Words, normalised
+from data_tools.near_misses.tokens import Edit, Words
 from data_tools.rewriting.answer_log import AnswerLog
 from data_tools.rewriting.asking import ask_all
 from data_tools.rewriting.backends import Answer, Backend, Prompt, make_backend, prompt_key
@@ -125,7 +126,7 @@ def _read(
         text = clean(answers[prompt.key].text)
         reason = verdict(caption, kind, answers[prompt.key])
         told = normalised(text)
-        if not reason and told in excluded(making.exclude):
+        if not reason and told in making.excluded():
             reason = "an answer of --exclude-captions"
         if reason or told in found:
             reasons.append(reason or "the same answer twice")

@@ -1,18 +1,18 @@
 """The near misses of one shard, by whichever mode is asked for."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from data_tools.annotate import Made
+from data_tools.eval_captions import evaluation_captions, fingerprint, normalised
 from data_tools.lots import rng
-from data_tools.near_misses.captions import Caption, Sample, excluded, fingerprint, read_captions
+from data_tools.near_misses.captions import Caption, Sample, read_captions
 from data_tools.near_misses.lexicon import lexicon
 from data_tools.near_misses.rules import RULES, Rules, frequencies
 from data_tools.near_misses.sidecar import Found, made
-from data_tools.near_misses.tokens import normalised
 from data_tools.rewriting.backends import BackendOptions
 
 Mode = Literal["rules", "fill-mask", "llm"]
@@ -20,7 +20,8 @@ FILLS = ("fill-noun", "fill-adjective", "fill-verb", "fill-preposition")
 ASKED = ("llm-noun", "llm-attribute", "llm-action", "llm-relation", "llm-negation")
 KINDS_OF: dict[Mode, tuple[str, ...]] = {"rules": RULES, "fill-mask": FILLS, "llm": ASKED}
 QUESTIONS = "questions"  # that a language model was asked
-EVALUATION = "the caption is one of --exclude-captions"
+_EXCLUDE = "--exclude-captions"
+EVALUATION = f"the caption is one of {_EXCLUDE}"
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,19 @@ class Making:
     per_caption: int
     first: bool
     guards: tuple[str, ...]
-    exclude: Path | None
+    exclude: tuple[str, ...]
     seed: int
     model: BackendOptions | None = None
     top_k: int = 0
     identity: tuple[tuple[str, Any], ...] = ()
+
+    def excluded(self) -> Collection[str]:
+        """Texts of evaluation sets, normalised, which are neither used nor made.
+
+        Raises:
+            InputError: one cannot be read.
+        """
+        return evaluation_captions(self.exclude, _EXCLUDE)
 
     def settings(self) -> dict[str, Any]:
         """All that decides the near misses besides the shard, for the recipe."""
@@ -52,7 +61,7 @@ class Making:
             "per_caption": self.per_caption,
             "captions": "first" if self.first else "all",
             "guard_sidecars": list(self.guards),
-            "exclude_captions": fingerprint(excluded(self.exclude)),
+            "exclude_captions": fingerprint(self.excluded()),
             "seed": self.seed,
             "lists": lexicon().fingerprint(),
             "rules": RULES_VERSION,
@@ -68,7 +77,7 @@ RULES_VERSION = 2  # another one makes other near misses of the same lists
 def make(shard: Path, making: Making) -> Made:
     """The sidecar of a shard."""
     samples = list(read_captions(shard, first=making.first, guards=making.guards))
-    texts = excluded(making.exclude)
+    texts = making.excluded()
     found: dict[tuple[str, int], Found] = {}
     wanted = []
     for caption in _captions(samples):
@@ -93,7 +102,7 @@ _Results = tuple[list[Found], Counter[str]]  # of the captions, and of what a mo
 
 def _by_rules(shard: Path, captions: Sequence[Caption], making: Making) -> _Results:
     frequency = frequencies(caption.parsed for caption in captions)
-    rules = Rules(making.kinds, making.per_caption, frequency, excluded(making.exclude))
+    rules = Rules(making.kinds, making.per_caption, frequency, making.excluded())
     found = [
         rules.near_misses(c.parsed, c.picture, rng(making.seed, "near misses", c.key, c.text))
         for c in captions

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from data_tools.eval_captions import normalised
 from data_tools.near_misses.lexicon import Option, lexicon
 from data_tools.near_misses.parsing import Parsed
-from data_tools.near_misses.tokens import normalised
 from vlp.data.numbers import NUMBERS, find_numbers
 
 

@@ -5,13 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from data_tools.eval_captions import normalised
 from data_tools.near_misses.attributes import KINDS
 from data_tools.near_misses.lexicon import Option
 from data_tools.near_misses.parsing import Parsed
 from data_tools.near_misses.picture import Picture
 from data_tools.near_misses.sites import Site, replacements
 from data_tools.near_misses.swaps import swaps
-from data_tools.near_misses.tokens import Edit, applied, normalised
+from data_tools.near_misses.tokens import Edit, applied
 
 SWAPS = ("swap-nouns", "swap-attributes", "order")
 NEGATION = "negation"

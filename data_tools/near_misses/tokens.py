@@ -1,7 +1,6 @@
 """A caption as words with their places, so that an edit takes a whole word and never a part."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -141,12 +140,3 @@ def applied(text: str, edits: Sequence[Edit]) -> str:
         parts += [text[place : edit.start], edit.new]
         place = edit.end
     return "".join([*parts, text[place:]])
-
-
-def normalised(text: str) -> str:
-    """What two texts that say the same in the same words have in common.
-
-    Case, punctuation, white space and articles do not count.
-    """
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(word for word in words if word not in ("a", "an", "the"))

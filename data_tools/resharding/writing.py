@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from data_tools.building.shard_writer import Sample
 from data_tools.destination import LocalFolder
+from data_tools.leftovers import remove_leftovers
 from data_tools.manifest import Mark
 from data_tools.resharding.layout import Places
 from data_tools.resharding.rows import Carrying, Rows, read_rows_of
@@ -114,7 +115,7 @@ def _write_shard(
     }
     with open(path, "rb") as file:
         mark["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    _remove_leftovers(path.with_name(output.mark_name))
+    remove_leftovers(path.with_name(output.mark_name))
     write_json(path.with_name(output.mark_name), mark)
     return mark
 
@@ -134,15 +135,8 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def _replace(path: Path, write: Any) -> None:  # noqa: ANN401 (what `replace_atomically` takes)
-    _remove_leftovers(path)
+    remove_leftovers(path)
     replace_atomically(path, write)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """What a killed run left half written of a file of this part of the work."""
-    if path.parent.is_dir():
-        for left in path.parent.glob(f".{path.name}.*.tmp"):
-            left.unlink(missing_ok=True)
 
 
 def _member_bytes(shard: Path) -> int:

@@ -22,7 +22,7 @@ from data_tools.destination import LocalFolder
 from data_tools.engine import Options
 from data_tools.errors import InputError, RunError
 from tests.data_tools.conftest import jpeg
-from tests.data_tools.trees import fields, files, rows, samples
+from tests.data_tools.trees import fields, files, leave_half_written, rows, samples
 from vlp.data.index import ShardIndex, build_index, caption_sha256, sidecar_path
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +139,7 @@ def test_what_is_missing_or_cut_is_made_again(photos, tmp_path, damage) -> None:
         victim.write_bytes(victim.read_bytes()[:-512])
     else:
         victim.unlink()
-    (out / ".00001.tar.4711.tmp").write_bytes(b"half")
+    leave_half_written(out / "00001.tar")
     build(options)
     assert files(out) == whole
 
@@ -220,7 +220,7 @@ def test_a_split_that_is_gone_is_refused(photos: Path, tmp_path: Path) -> None:
 def test_two_builds_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> None:
     with (
         LocalFolder(tmp_path / "out").held("1/1"),
-        pytest.raises(InputError, match="another build"),
+        pytest.raises(InputError, match="another run"),
     ):
         build(Build(input=photos, output=tmp_path / "out", workers=1))
 

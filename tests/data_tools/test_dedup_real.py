@@ -8,7 +8,7 @@ from PIL import Image
 
 from data_tools.annotate import read_sidecar
 from data_tools.build import Build, build
-from data_tools.deduplication.eval_captions import read_captions
+from data_tools.eval_captions import evaluation_captions
 from tests.data_tools.test_real_data import DATA, excerpt
 from tests.data_tools.trees import samples
 
@@ -34,4 +34,8 @@ def test_photos_that_were_encoded_again_are_found_and_no_others(tmp_path: Path, 
 
 @pytest.mark.skipif(not (DATA / "metadata").is_dir(), reason="CountBench's captions are not here")
 def test_captions_of_countbench_are_read() -> None:
-    assert 530 < len(read_captions(str(DATA / "metadata" / "CountBench.json"))) <= 540
+    assert (
+        530
+        < len(evaluation_captions((str(DATA / "metadata" / "CountBench.json"),), "--captions"))
+        <= 540
+    )

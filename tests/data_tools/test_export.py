@@ -18,7 +18,7 @@ from tests.data_tools.reshard_shards import (
     write_rows,
     write_shards,
 )
-from tests.data_tools.trees import files
+from tests.data_tools.trees import files, leave_half_written
 from vlp.data.index import caption_sha256
 
 NEGATIVES = pa.schema([*HEAD, ("texts", LIST), ("kinds", LIST)])
@@ -192,7 +192,7 @@ def test_runs_that_are_cut_parted_or_parallel_give_the_same_bytes(data, tmp_path
     options = {"choose": "random", "seed": 3} if form in ("open-clip-txt", "csv") else {}
     whole = files(run(data, tmp_path / "out", form, **options))
     (tmp_path / "out" / ".export" / "00001.json").unlink()
-    (tmp_path / "out" / ".export" / ".00001.json.host.1.tmp").write_bytes(b"half")
+    leave_half_written(tmp_path / "out" / ".export" / "00001.json")
     assert files(run(data, tmp_path / "out", form, **options)) == whole
     assert "1 of 2 shards are finished already" in capsys.readouterr().out
     for part in ("2/2", "1/2"):

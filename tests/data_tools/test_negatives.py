@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from data_tools.build import Build, build
 from data_tools.errors import InputError
-from data_tools.near_misses.captions import excluded
+from data_tools.eval_captions import normalised
 from data_tools.near_misses.parsing import Parsed
 from data_tools.near_misses.picture import Picture
 from data_tools.near_misses.rules import RULES, SWAPS, NearMiss, Rules
-from data_tools.near_misses.tokens import applied, in_case_of, normalised
+from data_tools.near_misses.tokens import applied, in_case_of
 from data_tools.negatives import Negatives, negatives
 from tests.data_tools.conftest import jpeg
 from vlp.data.index import sidecar_path
@@ -309,21 +309,12 @@ def test_captions_of_an_evaluation_are_neither_used_nor_made(
     entry = {"caption": "x", "negative_caption": "a black CAT chases the white dog"}
     (folder / "a.json").write_text(json.dumps({"0": entry}))
     (folder / "b.txt").write_text("two men sit on a wooden bench in the park.\n")
-    left = run(shards, kinds="number,swap-nouns", name="negatives-b", exclude_captions=folder)
+    left = run(
+        shards, kinds="number,swap-nouns", name="negatives-b", exclude_captions=(str(folder),)
+    )
     assert left[0]["texts"] == []
     assert left[1]["texts"] == []
     assert "1 without (the caption is one of --exclude-captions)" in capsys.readouterr().out
-
-
-def test_files_of_captions(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": ["A Dog!"]}\n\n"two"\n')
-    (tmp_path / "b.tsv").write_text("x\tthe cats\n")
-    (tmp_path / "c.csv").write_text('"one, two",y\n')
-    assert excluded(tmp_path) == {"dog", "two", "x", "cats", "one two", "y"}
-    (tmp_path / "bad.json").write_text("{")
-    for path in (tmp_path / "bad.json", tmp_path / "none.txt", tmp_path / "folder"):
-        with pytest.raises(InputError, match="--exclude-captions"):
-            excluded(path)
 
 
 @pytest.mark.parametrize(

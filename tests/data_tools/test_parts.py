@@ -67,37 +67,41 @@ def test_parts_may_run_at_once_and_be_killed(options, tmp_path) -> None:
 def test_a_part_is_held_by_one_run_and_keeps_whole_runs_out(options, tmp_path) -> None:
     folder = LocalFolder(tmp_path / "out")
     with folder.held("2/3"):
-        with pytest.raises(InputError, match="another build is writing part 2/3"):
+        with pytest.raises(InputError, match="another run is writing part 2/3"):
             build(Build(**options, part="2/3"))
-        with pytest.raises(InputError, match="another build is writing there"):
+        with pytest.raises(InputError, match="another run is writing there"):
             build(Build(**options))
         build(Build(**options, part="1/3"))
-    with folder.held("1/1"), pytest.raises(InputError, match="another build is writing there"):
+    with folder.held("1/1"), pytest.raises(InputError, match="another run is writing there"):
         build(Build(**options, part="1/3"))
     for part in ("2/3", "3/3"):
         build(Build(**options, part=part))
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
-def test_a_part_leaves_the_temporary_files_of_others(options, tmp_path) -> None:
+def test_a_run_leaves_the_temporary_files_of_others(options, tmp_path) -> None:
     (tmp_path / "out").mkdir()
-    ended = subprocess.Popen(["true"])
+    ended, zombie = subprocess.Popen(["true"]), subprocess.Popen(["true"])
     ended.wait()
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     here = platform.node()
     names = {
         "dead": f".00001.tar.{here}.{ended.pid}.tmp",
+        "zombie": f".00003.tar.{here}.{zombie.pid}.tmp",
         "alive": f".00004.tar.{here}.{os.getppid()}.tmp",
         "elsewhere": f".00004.tar.another.host.{ended.pid}.tmp",
+        "abandoned": f".00005.tar.another.host.{ended.pid}.tmp",
         "user's": ".notes.12.tmp",
     }
     for name in names.values():
         (tmp_path / "out" / name).write_bytes(b"half")
-    build(Build(**options, part="1/2"))
-    left = {name for name, file in names.items() if (tmp_path / "out" / file).exists()}
-    assert left == {"alive", "elsewhere", "user's"}
-    build(Build(**options))
-    left = {name for name, file in names.items() if (tmp_path / "out" / file).exists()}
-    assert left == {"user's"}
+    for name in ("abandoned", "user's"):
+        os.utime(tmp_path / "out" / names[name], (0, 0))
+    for part in ("1/2", "1/1"):
+        build(Build(**options, part=part))
+        left = {name for name, file in names.items() if (tmp_path / "out" / file).exists()}
+        assert left == {"alive", "elsewhere", "user's"}
+    zombie.wait()
 
 
 def test_a_part_does_not_begin_anew(options) -> None:

@@ -18,7 +18,7 @@ from tests.data_tools.reshard_shards import (
     write_rows,
     write_shards,
 )
-from tests.data_tools.trees import files
+from tests.data_tools.trees import files, leave_half_written
 
 KEEP = pa.schema([*HEAD, ("keep", pa.bool_())])
 
@@ -138,7 +138,7 @@ def test_a_repeated_run_writes_what_is_missing_alone(letters, tmp_path, capsys):
     whole = files(run(letters, **options))
     (tmp_path / "out" / "00001_stats.json").unlink()
     (tmp_path / "out" / "00002.tar").write_bytes(b"cut")
-    (tmp_path / "out" / ".00002.tar.host.1.tmp").write_bytes(b"half")
+    leave_half_written(tmp_path / "out" / "00002.tar")
     capsys.readouterr()
     assert files(run(letters, **options)) == whole
     assert "3 of 5 shards are finished already" in capsys.readouterr().out

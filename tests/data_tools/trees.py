@@ -1,6 +1,8 @@
 """What the tests read back from a built folder."""
 
 import json
+import platform
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,13 @@ def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its bytes."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def leave_half_written(path: Path) -> None:
+    """What a process of this machine leaves of a file that it is killed while writing."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    path.with_name(f".{path.name}.{platform.node()}.{ended.pid}.tmp").write_bytes(b"half")
 
 
 def samples(shard: Path) -> dict[str, dict[str, bytes]]:
