@@ -107,7 +107,15 @@ def test_what_is_wrong_with_every_job_ends_the_run(executor):
         list(Run(refuse, [1, 2, 3], Options(executor=executor, workers=2)))
 
 
-def test_an_interrupt_ends_the_workers_and_they_clean_up(tmp_path):
+@pytest.fixture
+def interruptible():
+    """A shell that starts tests in the background has them ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_workers_and_they_clean_up(tmp_path, interruptible):
     marks = [tmp_path / name for name in "abcdef"]
     run = Run(rest, marks, Options(workers=2))
 
