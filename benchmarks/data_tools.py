@@ -141,10 +141,11 @@ def compare_balance(entries: int, turns: int) -> None:
     """Matching captions with a list of entries, against one search an entry."""
     rng = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    words = ["".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(30_000)]
-    drawn = rng.integers(0, len(words), (entries, 2))
-    listed = list(dict.fromkeys(f"{words[a]} {words[b]}" for a, b in drawn))
-    listed[: len(words)] = words  # single words are matched, most pairs are not
+    drawn = ["".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(30_000)]
+    words = list(dict.fromkeys(drawn))
+    pairs = rng.integers(0, len(words), (entries - len(words), 2))
+    # single words are matched, most pairs are not
+    listed = list(dict.fromkeys([*words, *(f"{words[a]} {words[b]}" for a, b in pairs)]))
     captions = [" ".join(words[i] for i in rng.integers(0, len(words), 12)) for _ in range(20_000)]
     few = captions[:20]
     begin = time.perf_counter()
