@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForMaskedLM
-from transformers.utils.logging import disable_progress_bar
 
 from data_tools.errors import InputError
 from data_tools.eval_captions import normalised
@@ -22,9 +21,8 @@ from data_tools.near_misses.tokens import Edit, Words, applied, article, in_case
 from data_tools.rewriting.backends import BackendOptions
 from data_tools.rewriting.generation import (
     device_of,
-    dtype_of,
+    load_model,
     load_tokenizer,
-    loading,
     model_folder,
 )
 
@@ -48,18 +46,13 @@ class Filler:
     """
 
     def __init__(self, options: BackendOptions) -> None:
-        torch.set_num_threads(1)  # so the bits do not depend on the machine's cores
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
         folder = model_folder(options.model)
         self._device = device_of(options)
         self._tokenizer: Any = load_tokenizer(f"--model {options.model}", folder)
         if self._tokenizer.mask_token is None:
             raise InputError(f"--model {options.model}: its tokenizer has no mask")
-        with loading(f"--model {options.model}"):
-            model = AutoModelForMaskedLM.from_pretrained(
-                folder, dtype=dtype_of(options), use_safetensors=True
-            )
-        self._model = model.eval().to(self._device)
+        what = f"--model {options.model}"
+        self._model: Any = load_model(what, AutoModelForMaskedLM, folder, options)
         self._words = _whole_words(self._tokenizer)
 
     def proposals(self, texts: Sequence[tuple[str, str]], top_k: int) -> list[list[str]]:

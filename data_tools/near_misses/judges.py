@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
-from transformers.utils.logging import disable_progress_bar
 
 from data_tools.annotate import HEAD, Made, read_sidecar
 from data_tools.errors import InputError
@@ -20,8 +19,8 @@ from data_tools.rewriting.generation import (
     device_of,
     dtype_of,
     fingerprint,
+    load_model,
     load_tokenizer,
-    loading,
     model_folder,
 )
 
@@ -74,16 +73,10 @@ class CausalModel:
     """
 
     def __init__(self, options: BackendOptions) -> None:
-        torch.set_num_threads(1)  # so the bits do not depend on the machine's cores
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
         folder = model_folder(options.model)
         self._device = device_of(options)
         self._tokenizer: Any = load_tokenizer(options.model, folder)
-        with loading(options.model):
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype_of(options), use_safetensors=True
-            )
-        self._model: Any = model.eval().to(self._device)
+        self._model: Any = load_model(options.model, AutoModelForCausalLM, folder, options)
         start = self._tokenizer.bos_token_id
         start = self._tokenizer.eos_token_id if start is None else start
         if start is None:

@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils.logging import disable_progress_bar
 
 from data_tools.errors import InputError
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt, needs_chat
 from data_tools.rewriting.generation import (
-    device_of,
     dtype_of,
     end_tokens,
     generate,
     identity_of,
+    load_model,
     loading,
     model_folder,
     read_answer,
@@ -55,14 +54,8 @@ class Captioner:
 
     @cached_property
     def _model(self) -> Any:  # noqa: ANN401 (of transformers)
-        torch.set_num_threads(1)  # so the bits do not depend on the machine's cores
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
-        with loading(f"--model {self._options.model}"):
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                self._folder, dtype=self._dtype, use_safetensors=True
-            )
-        model.train(False)
-        return model.to(device_of(self._options))
+        what = f"--model {self._options.model}"
+        return load_model(what, AutoModelForImageTextToText, self._folder, self._options)
 
     @cached_property
     def _is_chat(self) -> bool:

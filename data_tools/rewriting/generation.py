@@ -16,6 +16,7 @@ from transformers import (
     StoppingCriteriaList,
     TopPLogitsWarper,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from data_tools.errors import InputError
 from data_tools.lots import rng
@@ -133,6 +134,22 @@ def loading(what: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         told = str(error).strip().partition("\n")[0]
         raise InputError(f"{what}: {type(error).__name__}: {told}") from None
+
+
+def load_model(what: str, kind: Any, folder: Path, options: BackendOptions) -> Any:  # noqa: ANN401 (of transformers)
+    """A model of a folder, on its device, ready to be evaluated.
+
+    Args:
+        kind: an Auto class of transformers.
+
+    Raises:
+        InputError: the folder holds no such model.
+    """
+    torch.set_num_threads(1)  # so the bits do not depend on the machine's cores
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # commands show their own
+    with loading(what):
+        model = kind.from_pretrained(folder, dtype=dtype_of(options), use_safetensors=True)
+    return model.eval().to(device_of(options))
 
 
 def load_tokenizer(what: str, folder: Path, **options: Any) -> Any:  # noqa: ANN401 (of transformers)

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-from transformers.utils.logging import disable_progress_bar
 
 from data_tools.errors import InputError
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt, needs_chat
 from data_tools.rewriting.generation import (
     LineEnd,
-    device_of,
     dtype_of,
     end_tokens,
     generate,
     identity_of,
+    load_model,
     load_tokenizer,
     loading,
     model_folder,
@@ -38,7 +36,7 @@ class LanguageModel:
         self.group = options.batch
         self._options = options
         self._folder = model_folder(options.model)
-        self._dtype = dtype_of(options)
+        dtype_of(options)  # what is wrong with the options is told before any work
 
     @cached_property
     def _is_encoder_decoder(self) -> bool:
@@ -57,13 +55,10 @@ class LanguageModel:
 
     @cached_property
     def _model(self) -> Any:  # noqa: ANN401 (of transformers)
-        torch.set_num_threads(1)  # so the bits do not depend on the machine's cores
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # the command shows its own
         kind = AutoModelForSeq2SeqLM if self._is_encoder_decoder else AutoModelForCausalLM
-        with loading(f"--model {self._options.model}"):
-            model = kind.from_pretrained(self._folder, dtype=self._dtype, use_safetensors=True)
+        model = load_model(f"--model {self._options.model}", kind, self._folder, self._options)
         model.generation_config.pad_token_id = self._tokenizer.pad_token_id
-        return model.eval().to(device_of(self._options))
+        return model
 
     def identity(self) -> dict[str, Any]:
         """The model's files, and how it is sampled."""
