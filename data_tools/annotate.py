@@ -4,7 +4,6 @@ The parquet's metadata say by which recipe it was made, from which samples, and 
 run goes on from the sidecars that are there; one that another recipe made is not replaced unasked.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError, RunError
 from data_tools.leftovers import remove_leftovers
 from data_tools.samples import source_sha256
-from vlp.data.files import replace_atomically
+from vlp.data.files import file_sha256, replace_atomically
 from vlp.data.index import sidecar_path
 from vlp.data.tar import DamagedShardError
 
@@ -206,7 +205,7 @@ def _counts(shard: Path, recipe: Recipe) -> Counter[str]:
 
 
 def _marks(shard: Path, recipe: Recipe) -> dict[bytes, bytes]:
-    inputs = {name: _file_sha256(sidecar_path(shard, name)) for name in recipe.inputs}
+    inputs = {name: _input_sha256(sidecar_path(shard, name)) for name in recipe.inputs}
     return {
         _RECIPE: _json(recipe.settings),
         _SOURCE: source_sha256(shard).encode(),
@@ -214,10 +213,9 @@ def _marks(shard: Path, recipe: Recipe) -> dict[bytes, bytes]:
     }
 
 
-def _file_sha256(path: Path) -> str:
+def _input_sha256(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except FileNotFoundError:
         raise InputError(f"the sidecar {path} is missing") from None
 

@@ -11,12 +11,13 @@ from typing import Literal
 
 from data_tools.annotate import Recipe, SidecarOptions, annotate, conserved, unfinished
 from data_tools.counting import mining
-from data_tools.counting.detectors import LEAST_SCORE, Detector, device_of
+from data_tools.counting.detectors import LEAST_SCORE, Detector
 from data_tools.counting.keeping import SCHEMA as KEPT
 from data_tools.counting.keeping import Keeping, keep_shard, last_tickets
 from data_tools.counting.report import caption_lines, number_table, write_ledger
 from data_tools.counting.showing import Shown, from_detector, from_file, from_sidecar
 from data_tools.counting.verify import Verifier
+from data_tools.devices import device_of
 from data_tools.errors import InputError
 from data_tools.eval_captions import evaluation_captions, fingerprint
 from data_tools.samples import find_shards
@@ -163,7 +164,7 @@ def _shown(shards: Sequence[Path], options: Counts) -> Shown | None:
             prompted=options.open_vocabulary,
             captions=options.captions,
             batch=options.batch,
-            device=device_of(options.device),
+            device=str(device_of(options.device)),
         )
         return from_detector(detector, sidecar, shards, options)
     if options.boxes is None:

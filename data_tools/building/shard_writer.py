@@ -113,16 +113,13 @@ def write_files(job: ShardJob, samples: Iterable[Sample], rows: list[Row]) -> di
     with job.folder.workplace() as folder:
         shard = folder / job.name
         places: list[Row] = []
-        hashes: list[str] = []
-        replace_atomically(
-            shard, lambda path: hashes.append(write_tar(path, _placed(samples, places)))
-        )
+        sha256 = replace_atomically(shard, lambda path: write_tar(path, _placed(samples, places)))
         schema = INDEX_SCHEMA.with_metadata({"vlp_shard_bytes": str(shard.stat().st_size)})
         index = pa.Table.from_pylist(places, schema=schema)
         replace_atomically(folder / job.index_name, lambda path: _write_parquet(index, path))
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
         replace_atomically(folder / job.rows_name, lambda path: _write_parquet(table, path))
-        stats = _stats(job, rows) | {"bytes": shard.stat().st_size, "sha256": hashes[0]}
+        stats = _stats(job, rows) | {"bytes": shard.stat().st_size, "sha256": sha256}
         write_json(folder / job.mark_name, stats)
         job.folder.publish(folder, job.files)
     return stats

@@ -50,25 +50,6 @@ class Detector:
     device: str
 
 
-def device_of(name: str) -> str:
-    """The device of torch that a name means, auto being a GPU where there is one.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(name).type
-    except RuntimeError:
-        kind = ""
-    if kind != "cpu" and not (kind == "cuda" and torch.cuda.is_available()):
-        raise InputError(f"--device {name}: expected auto, cpu, or a cuda device that is there")
-    return name
-
-
 def fingerprint(folder: Path) -> str:
     """sha256 of a model's configuration and weights.
 

@@ -1,10 +1,10 @@
 """Files beside a shard that speak of it: index, statistics, table, sizes and manifest."""
 
-import hashlib
 import json
 from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from data_tools.defects.adapted_table import is_comparable
 from data_tools.defects.grouping import Part
 from data_tools.defects.names import Problem
 from data_tools.defects.samples import Checks
+from vlp.data.files import file_sha256
 from vlp.data.index import caption_sha256, sidecar_path
 
 _UNREADABLE = (OSError, ValueError, pa.ArrowException)
@@ -108,8 +109,7 @@ def _check_manifest(path: Path, shard: Path, tally: Tally, reads: bool) -> str:
 def _differs(told: dict[str, Any], shard: Path, tally: Tally, reads: bool) -> str:
     actual: dict[str, Any] = {"count": len(tally.keys), "bytes": tally.total}
     if reads and told.get("sha256") is not None:
-        with open(shard, "rb") as file:
-            actual["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        actual["sha256"] = file_sha256(shard)
     wrong = [
         f"{name} {told[name]}, but the tar has {value}"
         for name, value in actual.items()
@@ -157,6 +157,13 @@ def missing_shards(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
+    """Once for all shards of a folder, as long as the file stays as it is."""
+    state = path.stat()
+    return _parsed(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, _changed: int, _size: int) -> dict[str, Any]:
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {type(value).__name__}")

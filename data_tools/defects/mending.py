@@ -67,7 +67,7 @@ def repair_shard(job: Job) -> Counter[str]:
         file = os.open(_unpack(job.shard, unpacked, ledger), os.O_RDONLY)
         try:
             samples = _samples(file, plan(file, ledger), job, ledger)
-            replace_atomically(job.target, lambda path: write_tar(path, samples))
+            sha256 = replace_atomically(job.target, lambda path: write_tar(path, samples))
         finally:
             os.close(file)
     finally:
@@ -77,7 +77,7 @@ def repair_shard(job: Job) -> Counter[str]:
     counts["members/kept"] = _indexed_members(job.target)
     _write_table(job, ledger)
     ledger.write(job.ledger)
-    _write_mark(job, counts, source)
+    _write_mark(job, counts, source, sha256)
     return counts
 
 
@@ -224,9 +224,7 @@ def _write_table(job: Job, ledger: Ledger) -> None:
         replace_atomically(target, lambda path: adapt_table(source, path, ledger))
 
 
-def _write_mark(job: Job, counts: Counter[str], source: str) -> None:
-    with open(job.target, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+def _write_mark(job: Job, counts: Counter[str], source: str, sha256: str) -> None:
     prefix = "samples/"
     statuses = {
         name.removeprefix(prefix): count for name, count in counts.items() if prefix in name

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForMaskedLM
 
+from data_tools.devices import device_of
 from data_tools.errors import InputError
 from data_tools.eval_captions import normalised
 from data_tools.lots import rng
@@ -20,7 +21,6 @@ from data_tools.near_misses.sidecar import Found
 from data_tools.near_misses.tokens import Edit, Words, applied, article, in_case_of
 from data_tools.rewriting.backends import BackendOptions
 from data_tools.rewriting.generation import (
-    device_of,
     load_model,
     load_tokenizer,
     model_folder,
@@ -47,7 +47,7 @@ class Filler:
 
     def __init__(self, options: BackendOptions) -> None:
         folder = model_folder(options.model)
-        self._device = device_of(options)
+        self._device = device_of(options.device)
         self._tokenizer: Any = load_tokenizer(f"--model {options.model}", folder)
         if self._tokenizer.mask_token is None:
             raise InputError(f"--model {options.model}: its tokenizer has no mask")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from data_tools.annotate import HEAD, Made, read_sidecar
+from data_tools.devices import device_of
 from data_tools.errors import InputError
 from data_tools.rewriting.backends import BackendOptions
 from data_tools.rewriting.generation import (
-    device_of,
     dtype_of,
     fingerprint,
     load_model,
@@ -74,7 +74,7 @@ class CausalModel:
 
     def __init__(self, options: BackendOptions) -> None:
         folder = model_folder(options.model)
-        self._device = device_of(options)
+        self._device = device_of(options.device)
         self._tokenizer: Any = load_tokenizer(options.model, folder)
         self._model: Any = load_model(options.model, AutoModelForCausalLM, folder, options)
         start = self._tokenizer.bos_token_id

@@ -4,10 +4,9 @@ A shuffled shard has samples of nearly every input. So the indexes, sidecars and
 inputs are read once for a group of shards, and not for each; pictures are read one by one.
 """
 
-import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from data_tools.leftovers import remove_leftovers
 from data_tools.manifest import Mark
 from data_tools.resharding.layout import Places
 from data_tools.resharding.rows import Carrying, Rows, read_rows_of
-from vlp.data.files import replace_atomically, write_json
+from vlp.data.files import Written, replace_atomically, write_json
 from vlp.data.index import sidecar_path, write_index
 from vlp.data.tar import DamagedShardError, write_tar
 
@@ -98,7 +97,7 @@ def _write_shard(
     keys = index["key"].to_pylist()
     if carrying.rekey:
         keys = [f"{output.stem}{place:04d}" for place in range(len(keys))]
-    _replace(path, lambda file: write_tar(file, _samples(keys, index, tars)))
+    sha256 = _replace(path, lambda file: write_tar(file, _samples(keys, index, tars)))
     write_index(path)
     table, has_row = rows.table(output.places, keys)
     _write_parquet(path.with_suffix(".parquet"), table)
@@ -112,9 +111,8 @@ def _write_shard(
         "settings_sha256": output.settings_sha256,
         "input_sha256": output.input_sha256,
         "bytes": path.stat().st_size,
+        "sha256": sha256,
     }
-    with open(path, "rb") as file:
-        mark["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     remove_leftovers(path.with_name(output.mark_name))
     write_json(path.with_name(output.mark_name), mark)
     return mark
@@ -134,9 +132,9 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
     _replace(path, lambda file: pq.write_table(table, file))
 
 
-def _replace(path: Path, write: Any) -> None:  # noqa: ANN401 (what `replace_atomically` takes)
+def _replace(path: Path, write: Callable[[Path], Written]) -> Written:
     remove_leftovers(path)
-    replace_atomically(path, write)
+    return replace_atomically(path, write)
 
 
 def _member_bytes(shard: Path) -> int:

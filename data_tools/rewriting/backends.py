@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from data_tools.devices import device_of
 from data_tools.errors import InputError
 
 
@@ -171,9 +172,7 @@ def workers_of(model: BackendOptions | None, workers: int) -> int:
     """One worker for one GPU, unless more are asked for (0 is no wish): each holds the model."""
     if model is None or model.backend != "transformers" or workers:
         return workers
-    from data_tools.rewriting.generation import device_of
-
-    return 0 if device_of(model).type == "cpu" else 1
+    return 0 if device_of(model.device).type == "cpu" else 1
 
 
 @cache  # a worker loads a model once

@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from data_tools.devices import device_of
 from data_tools.errors import InputError
 from data_tools.lots import rng
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt
@@ -149,7 +150,7 @@ def load_model(what: str, kind: Any, folder: Path, options: BackendOptions) -> A
     disable_progress_bar()  # type: ignore[no-untyped-call]  # commands show their own
     with loading(what):
         model = kind.from_pretrained(folder, dtype=dtype_of(options), use_safetensors=True)
-    return model.eval().to(device_of(options))
+    return model.eval().to(device_of(options.device))
 
 
 def load_tokenizer(what: str, folder: Path, **options: Any) -> Any:  # noqa: ANN401 (of transformers)
@@ -222,25 +223,9 @@ def identity_of(folder: Path, options: BackendOptions) -> dict[str, Any]:
     }
 
 
-def device_of(options: BackendOptions) -> torch.device:
-    """Where the model runs.
-
-    Raises:
-        InputError: no such device.
-    """
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(automatic if options.device == "auto" else options.device)
-    except RuntimeError:
-        raise InputError(f"--device {options.device}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"--device {options.device}: torch finds no such device here")
-    return device
-
-
 def dtype_of(options: BackendOptions) -> torch.dtype:
     """Of the weights: float32 on the CPU, bfloat16 elsewhere, unless the options say."""
     if options.dtype == "auto":
-        return torch.float32 if device_of(options).type == "cpu" else torch.bfloat16
+        return torch.float32 if device_of(options.device).type == "cpu" else torch.bfloat16
     dtype: torch.dtype = getattr(torch, options.dtype)
     return dtype

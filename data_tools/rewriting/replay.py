@@ -9,6 +9,7 @@ from typing import Any
 
 from data_tools.errors import InputError
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt
+from vlp.data.files import file_sha256
 
 _GROUP = 1000
 
@@ -35,9 +36,7 @@ class Replay:
 
     def identity(self) -> dict[str, Any]:
         """The content of the file."""
-        with open(self._path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"backend": "replay", "answers": digest}
+        return {"backend": "replay", "answers": file_sha256(self._path)}
 
     def answer(self, prompts: Sequence[Prompt]) -> list[Answer]:
         """The answers; one that is not in the file is an error of its prompt."""

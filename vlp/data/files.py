@@ -1,29 +1,34 @@
 """Files that are either whole or absent: written under a temporary name, flushed, renamed."""
 
+import hashlib
 import json
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Written = TypeVar("Written")
 
 
-def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def replace_atomically(path: Path, write: Callable[[Path], Written]) -> Written:
     """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it.
 
-    The folder of `path` is created. On any error the temporary file is removed and `path` is as it
-    was. The temporary name holds machine and process, as several may share a folder.
+    Returns what `write` returns. The folder of `path` is created. On any error the temporary file
+    is removed and `path` is as it was. The temporary name holds machine and process, as several may
+    share a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
-        write(temporary)
+        written = write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return written
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 (what json accepts has no useful type)
@@ -49,3 +54,9 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes as hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
