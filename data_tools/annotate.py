@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError, RunError
-from data_tools.leftovers import remove_leftovers
+from data_tools.leftovers import replace_tidily
 from data_tools.samples import source_sha256
-from vlp.data.files import file_sha256, replace_atomically
+from vlp.data.files import file_sha256
 from vlp.data.index import sidecar_path
 from vlp.data.tar import DamagedShardError
 
@@ -132,8 +132,7 @@ def write_sidecar(shard: Path, recipe: Recipe, made: Made) -> None:
     marks = _marks(shard, recipe) | {_COUNTS: _json(dict(made.counts))}
     table = table.cast(recipe.schema).replace_schema_metadata(marks)
     path = sidecar_path(shard, recipe.name)
-    remove_leftovers(path)
-    replace_atomically(path, partial(pq.write_table, table))
+    replace_tidily(path, partial(pq.write_table, table))
 
 
 def conserved(total: int, parts: Mapping[str, int], unit: str = "samples") -> str:

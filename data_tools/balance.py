@@ -25,8 +25,8 @@ from data_tools.balancing.entries import Entries, read_entries
 from data_tools.errors import InputError
 from data_tools.filtering.kept import SCHEMA, check_name, report
 from data_tools.filtering.outcome import Outputs
+from data_tools.leftovers import replace_tidily
 from data_tools.samples import find_shards
-from vlp.data.files import replace_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def balance(options: Balance) -> None:
     print("\n".join(describe(entries.texts, counts, limit, expected)), flush=True)
     if options.counts is not None:
         rows = (entries.texts, counts, p)
-        replace_atomically(options.counts, partial(_write_counts, rows))
+        replace_tidily(options.counts, partial(_write_counts, rows))
         print(f"{options.counts}: {len(entries.texts):,} entries")
     if not options.dry_run:
         drawing = Drawing(matching, matches.name, p, limit, options.seed)

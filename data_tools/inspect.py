@@ -14,9 +14,9 @@ from PIL import Image
 
 from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError, RunError
+from data_tools.leftovers import replace_tidily
 from data_tools.samples import find_shards, open_index
 from data_tools.terminal import printable
-from vlp.data.files import replace_atomically
 from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex
 from vlp.data.tar import Member
 
@@ -173,7 +173,7 @@ def _write_picture(shard: Path, row: int, output: Path) -> None:
     if not names:
         raise InputError(f"--picture {output}: the sample has no picture")
     data = _bytes(shard, {names[0]: members[names[0]]})[names[0]]
-    replace_atomically(output, lambda path: path.write_bytes(data))
+    replace_tidily(output, lambda path: path.write_bytes(data))
     print(f"picture: {output} ({names[0]})")
 
 

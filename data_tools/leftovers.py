@@ -7,8 +7,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from vlp.data.files import Written, replace_atomically
+
 _TEMPORARY = re.compile(r"\.(?P<file>.+)\.(?P<process>\d+)\.tmp")  # of `replace_atomically`
 _ABANDONED = 3600.0  # seconds without a change, for processes that cannot be asked for
+
+
+def replace_tidily(path: Path, write: Callable[[Path], Written]) -> Written:
+    """`replace_atomically`, after what earlier runs left of this file half written is removed."""
+    remove_leftovers(path)
+    return replace_atomically(path, write)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -12,8 +12,9 @@ from data_tools.defects.mending import Job, finished, repair_shard
 from data_tools.defects.samples import Checks
 from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError, RunError
+from data_tools.leftovers import remove_leftovers, replace_tidily
 from data_tools.samples import find_shards
-from vlp.data.files import replace_atomically, write_json
+from vlp.data.files import write_json
 from vlp.data.images import MAX_PIXELS
 
 _TOOL = "vlp data_tools repair"
@@ -107,6 +108,7 @@ def _check_output(shards: Sequence[Path], jobs: Sequence[Job], options: Repair) 
             )
     elif not options.restart:
         _check_same(mark, options)
+    remove_leftovers(mark)
     write_json(mark, {"tool": _TOOL, "settings": _settings(options)})
 
 
@@ -173,5 +175,5 @@ def _join_ledgers(jobs: Sequence[Job], options: Repair) -> None:
             for job in jobs:
                 file.write(job.ledger.read_bytes())
 
-    replace_atomically(path, write)
+    replace_tidily(path, write)
     print(f"every change: {path}", flush=True)

@@ -10,6 +10,7 @@ from data_tools.describing.shard import Described, describe
 from data_tools.describing.summary import summarise, summary_lines
 from data_tools.engine import Options, Run, own_part
 from data_tools.errors import InputError
+from data_tools.leftovers import remove_leftovers
 from data_tools.samples import find_shards
 from vlp.data.files import write_json, write_text
 
@@ -60,6 +61,8 @@ def stats(options: Stats) -> None:
     described = run.results()
     if not described:
         run.finish()
+    for path in (output, html):
+        remove_leftovers(path)
     found = summarise(described, options.pictures, options.seed)
     write_json(output, found.numbers)
     write_text(html, page(found))
@@ -79,6 +82,7 @@ def _write_sizes(shards: Sequence[Described]) -> None:
             sizes[folder] = _sizes(folder)
         sizes[folder][one.shard.name] = len(one.keys)
     for folder, found in sizes.items():
+        remove_leftovers(folder / "sizes.json")
         write_json(folder / "sizes.json", found)
         print(f"{folder / 'sizes.json'}: {len(found):,} shards")
 

@@ -8,6 +8,7 @@ ROOT/test/nshards.txt, ROOT/test/0.tar       s0000000.png, s0000000.cls, ...
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from data_tools.leftovers import remove_leftovers_in
 from vlp.data.files import replace_atomically, write_text
 from vlp.data.tar import write_tar
 
@@ -26,6 +27,8 @@ def write_classification_set(
     Args:
         samples: PNG bytes and zero-based label of each picture.
     """
+    for folder in (root, root / "test"):
+        remove_leftovers_in(folder)
     write_class_files(root, classnames, templates)
     write_text(root / "test" / "nshards.txt", "1\n")
     count = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from data_tools.annotate import conserved, read_sidecar
 from data_tools.counting.keeping import Keeping, ledger_rows
 from data_tools.counting.mining import ACCEPTED, OUTCOMES, UNUSABLE, first_accepted
-from vlp.data.files import replace_atomically
+from data_tools.leftovers import replace_tidily
 from vlp.data.numbers import NUMBERS
 
 
@@ -67,5 +67,5 @@ def write_ledger(path: Path, shards: Sequence[Path], keeping: Keeping) -> int:
                     lines += 1
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_atomically(path, write)
+    replace_tidily(path, write)
     return lines

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from data_tools.annotate import Made
 from data_tools.deduplication.pool import Pool
+from data_tools.leftovers import replace_tidily
 from data_tools.samples import open_index
-from vlp.data.files import encode, replace_atomically
+from vlp.data.files import encode
 
 UNREADABLE = "unreadable"
 
@@ -113,7 +114,7 @@ class Verdicts:
 
     def write_groups(self, path: Path) -> None:
         """One JSON object a line: the keeper and what was dropped for it."""
-        replace_atomically(path, partial(self._fill, groups=self.groups()))
+        replace_tidily(path, partial(self._fill, groups=self.groups()))
 
     def groups(self) -> Iterator[dict[str, Any]]:
         """Groups, rule by rule, in the order of their keepers."""

@@ -12,8 +12,9 @@ from typing import IO, Any
 
 from data_tools.defects.codes import CODES
 from data_tools.defects.scanner import Defect
+from data_tools.leftovers import remove_leftovers, replace_tidily
 from data_tools.terminal import printable
-from vlp.data.files import encode, replace_atomically, write_json
+from vlp.data.files import encode, write_json
 
 _SHOWN = 20  # defects that are printed without a report file
 _SHOWN_OF_A_CODE = 4
@@ -77,8 +78,9 @@ class Report:
 
     def write(self, path: Path, about: dict[str, Any]) -> Path:
         """Write the report and the summary beside it; returns the summary's path."""
-        replace_atomically(path, self._write_lines)
         summary = path.with_name(f"{path.stem}_summary.json")
+        replace_tidily(path, self._write_lines)
+        remove_leftovers(summary)
         write_json(summary, about | self.summary())
         return summary
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from data_tools.annotate import read_sidecar
 from data_tools.engine import Options, Run
 from data_tools.errors import InputError
+from data_tools.leftovers import replace_tidily
 from data_tools.samples import read_samples
-from vlp.data.files import replace_atomically
 
 _LEDGER = pa.schema(
     [(name, pa.string()) for name in ("shard", "key", "src_sha256", "rule", "value")]
@@ -84,7 +84,7 @@ def write_ids(path: Path, shards: Sequence[Path], name: str, options: Options) -
         with open(temporary, "wb") as file:
             np.save(file, unique)
 
-    replace_atomically(path, write)
+    replace_tidily(path, write)
     repeated = len(found) - len(unique)
     return f"{len(unique):,} uids" + (f" ({repeated:,} came twice)" if repeated else "")
 
@@ -141,7 +141,7 @@ def _with_shard(table: pa.Table, shard: Path) -> pa.Table:
 def _counted(path: Path, tables: Iterator[pa.Table], write: _Writer, schema: pa.Schema) -> int:
     """Write a file atomically, and return the number of its rows."""
     rows: list[int] = []
-    replace_atomically(path, lambda temporary: rows.append(write(temporary, tables, schema)))
+    replace_tidily(path, lambda temporary: rows.append(write(temporary, tables, schema)))
     return rows[0]
 
 

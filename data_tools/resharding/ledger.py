@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_tools.leftovers import remove_leftovers, replace_tidily
 from data_tools.resharding.layout import Layout
 from data_tools.resharding.survey import table_rows
 from data_tools.samples import open_index
-from vlp.data.files import replace_atomically, write_text
+from vlp.data.files import write_text
 
 DROPPED = "dropped.parquet"
 NOT_FOUND = "ids_not_found.txt"
@@ -45,7 +46,7 @@ def write_dropped(folder: Path, shards: Sequence[Path], names: Sequence[str], pl
                     total += len(rows)
                     writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
 
-    replace_atomically(folder / DROPPED, write)
+    replace_tidily(folder / DROPPED, write)
     if not total:
         (folder / DROPPED).unlink()
     return total
@@ -55,6 +56,7 @@ def write_not_found(folder: Path, not_found: Mapping[str, Sequence[str]]) -> Non
     """Write what lists name and no sample has, one a line; nothing where there is none."""
     names = sorted({name for found in not_found.values() for name in found})
     if names:
+        remove_leftovers(folder / NOT_FOUND)
         write_text(folder / NOT_FOUND, "".join(f"{name}\n" for name in names))
 
 

@@ -6,7 +6,7 @@ inputs are read once for a group of shards, and not for each; pictures are read 
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from data_tools.building.shard_writer import Sample
 from data_tools.destination import LocalFolder
-from data_tools.leftovers import remove_leftovers
+from data_tools.leftovers import remove_leftovers, replace_tidily
 from data_tools.manifest import Mark
 from data_tools.resharding.layout import Places
 from data_tools.resharding.rows import Carrying, Rows, read_rows_of
-from vlp.data.files import Written, replace_atomically, write_json
+from vlp.data.files import write_json
 from vlp.data.index import sidecar_path, write_index
 from vlp.data.tar import DamagedShardError, write_tar
 
@@ -97,7 +97,7 @@ def _write_shard(
     keys = index["key"].to_pylist()
     if carrying.rekey:
         keys = [f"{output.stem}{place:04d}" for place in range(len(keys))]
-    sha256 = _replace(path, lambda file: write_tar(file, _samples(keys, index, tars)))
+    sha256 = replace_tidily(path, lambda file: write_tar(file, _samples(keys, index, tars)))
     write_index(path)
     table, has_row = rows.table(output.places, keys)
     _write_parquet(path.with_suffix(".parquet"), table)
@@ -129,12 +129,7 @@ def _write_sidecars(
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
-    _replace(path, lambda file: pq.write_table(table, file))
-
-
-def _replace(path: Path, write: Callable[[Path], Written]) -> Written:
-    remove_leftovers(path)
-    return replace_atomically(path, write)
+    replace_tidily(path, lambda file: pq.write_table(table, file))
 
 
 def _member_bytes(shard: Path) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_tools.errors import InputError
+from data_tools.leftovers import remove_leftovers
 from data_tools.rewriting.facts import words
 from data_tools.samples import TEXTS, read_samples
 from vlp.data.files import write_text
@@ -44,6 +45,7 @@ def joined_by_order(file: Path, shards: Sequence[Path]) -> Path:
     keyed = file.with_suffix(".jsonl")
     if keyed.exists() and keyed.read_text(encoding="utf-8") != text:
         raise InputError(f"--answers {file}: {keyed} is there and holds something else; remove it")
+    remove_leftovers(keyed)
     write_text(keyed, text)
     return keyed
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_tools.leftovers import remove_leftovers_in
 from data_tools.world.captions import Description
 from data_tools.world.neighbours import Content, neighbours_of
 from data_tools.world.scenes import Scene, box_of
@@ -55,6 +56,8 @@ def write_sidecars(
 ) -> None:
     """All sidecars of the split `folder`, whose scenes have these texts, contents and boxes."""
     names = SIDECARS[folder.name]
+    for name in names:
+        remove_leftovers_in(sidecar_path(folder / "0.tar", name).parent)
     near = neighbours_of(contents) if "neighbours" in names else None
     for start in range(0, len(descriptions), SAMPLES_PER_SHARD):
         rows: dict[str, list[_Row]] = {name: [] for name in names}

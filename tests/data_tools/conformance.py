@@ -119,11 +119,17 @@ CASES = [
         lambda d: ["score", d / "data", "--model", d / "model", "--embeddings", "embeddings"],
         with_model,
     ),
-    annotating("filter", "--where", "words > 5 AND lot < 0.8 AND language = 'en'"),
+    Case(
+        "filter",
+        lambda d: ["filter", d / "data", "--ledger", d / "dropped.jsonl", "--ids", d / "ids.txt",
+                   "--where", "words > 5 AND lot < 0.8 AND language = 'en'"],
+        shards,
+    ),
     annotating("filter-top", "--top", "chars:0.5", "--name", "keep-top"),
     Case(
         "balance",
-        lambda d: ["balance", d / "data", "--metadata", d / "data" / "entries.txt", "--limit", 3],
+        lambda d: ["balance", d / "data", "--metadata", d / "data" / "entries.txt", "--limit", 3,
+                   "--counts", d / "counts.tsv"],
         shards,
     ),
     annotating("dedup-exact", "--by", "exact"),
@@ -135,7 +141,12 @@ CASES = [
                    d / "data" / "answers.jsonl", "--variants", 2, "--preset", "rephrase"],
         shards,
     ),
-    annotating("counts", "--unverified", "--balance", 2),
+    Case(
+        "counts",
+        lambda d: ["counts", d / "data", "--unverified", "--balance", 2,
+                   "--ledger", d / "left_out.jsonl"],
+        shards,
+    ),
     annotating("negatives", "--captions", "all", "--refine", "ngram"),
 ]  # fmt: skip
 
