@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.engine import Options, Run, own_part
-from data_tools.leftovers import remove_leftovers_in
+from data_tools.leftovers import remove_leftovers
 from data_tools.samples import find_shards
 from vlp.data.files import is_text
 from vlp.data.index import sidecar_path, write_index
@@ -31,8 +31,6 @@ def index(options: Index) -> None:
         RunError: some tars could not be indexed.
     """
     shards = own_part(find_shards(options.shards), options)
-    for folder in {sidecar_path(shard, "index").parent for shard in shards}:
-        remove_leftovers_in(folder)
     run: Run[Path, int] = Run(_index_one, shards, options, what="indexing")
     samples = sum(run.results())
     failed = len(run.failures)
@@ -46,4 +44,5 @@ def index(options: Index) -> None:
 def _index_one(shard: Path) -> int:
     if not is_text(str(shard)):  # the parquet writer takes no such path
         raise DamagedShardError(f"{str(shard)!r}: the path is not UTF-8; rename it")
+    remove_leftovers(sidecar_path(shard, "index"))
     return write_index(shard)

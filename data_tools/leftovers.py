@@ -31,10 +31,10 @@ def remove_leftovers_in(folder: Path, are_own: Callable[[str], object] = bool) -
     """The same for all files of a folder, if it is there, whose temporary names are `are_own`."""
     if not folder.is_dir():
         return
-    for left in folder.iterdir():
-        match = _TEMPORARY.fullmatch(left.name)
-        if match and are_own(left.name) and _has_ended(left, match):
-            left.unlink(missing_ok=True)
+    for name in os.listdir(folder):  # names alone: a folder may hold all shards of a data set
+        match = _TEMPORARY.fullmatch(name) if name[0] == "." else None
+        if match and are_own(name) and _has_ended(folder / name, match):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _has_ended(left: Path, temporary: re.Match[str]) -> bool:
