@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError, RunError
-from data_tools.leftovers import replace_tidily
 from data_tools.samples import source_sha256
 from vlp.data.files import file_sha256
 from vlp.data.index import sidecar_path
+from vlp.data.leftovers import replace_tidily
 from vlp.data.tar import DamagedShardError
+from vlp.errors import InputError, RunError
 
 Arguments = TypeVar("Arguments")
 

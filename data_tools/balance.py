@@ -22,11 +22,11 @@ from data_tools.balancing.counts import (
 )
 from data_tools.balancing.drawing import Drawing, Matching, draw_shard, match_shard
 from data_tools.balancing.entries import Entries, read_entries
-from data_tools.errors import InputError
 from data_tools.filtering.kept import SCHEMA, check_name, report
 from data_tools.filtering.outcome import Outputs
-from data_tools.leftovers import replace_tidily
 from data_tools.samples import find_shards
+from vlp.data.leftovers import replace_tidily
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

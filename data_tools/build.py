@@ -9,9 +9,9 @@ from data_tools.building.inputs import read_input
 from data_tools.building.pictures import Policy, ResizeMode
 from data_tools.building.writing import Writing, write_collection
 from data_tools.engine import Options
-from data_tools.errors import InputError
-from data_tools.terminal import printable
 from vlp.data.images import MAX_PIXELS
+from vlp.errors import InputError
+from vlp.terminal import printable
 
 _MOST_PIXELS = 2 * (1024**3 // 4 // 3)  # what Pillow takes for a decompression bomb
 _USED_BY = {  # options that only some kinds of input use, and those kinds

@@ -18,10 +18,10 @@ from data_tools.counting.report import caption_lines, number_table, write_ledger
 from data_tools.counting.showing import Shown, from_detector, from_file, from_sidecar
 from data_tools.counting.verify import Verifier
 from data_tools.devices import device_of
-from data_tools.errors import InputError
 from data_tools.eval_captions import evaluation_captions, fingerprint
 from data_tools.samples import find_shards
 from vlp.data.sidecars import COUNTS
+from vlp.errors import InputError
 
 BOXES = "boxes"
 

@@ -19,9 +19,9 @@ from data_tools.deduplication.references import References
 from data_tools.deduplication.search import HashSearch, Search, SemanticSearch
 from data_tools.deduplication.signatures import sign_shard, signature_recipe
 from data_tools.deduplication.verdicts import Rule, Verdicts
-from data_tools.errors import InputError
 from data_tools.filtering.kept import SCHEMA, check_name
 from data_tools.samples import find_shards
+from vlp.errors import InputError
 
 _DISTANCE, _EPSILON, _EMBEDDINGS = 4, 0.05, "embeddings"
 _LARGEST_DISTANCE = 31  # two unrelated hashes differ in 32 bits

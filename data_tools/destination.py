@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import fsspec
 
-from data_tools.errors import InputError
-from data_tools.leftovers import remove_leftovers_in
 from vlp.data.files import replace_atomically
+from vlp.data.leftovers import remove_leftovers_in
+from vlp.errors import InputError
 
 _SUBFOLDERS = ("", "annotations/index/")  # where the files of a data folder lie
 _OWN = (

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from data_tools.errors import InputError
+from vlp.errors import InputError
 
 if TYPE_CHECKING:
     import torch

@@ -24,11 +24,11 @@ from typing import Any, Generic, Literal, TypeVar
 
 from tqdm import tqdm
 
-from data_tools.errors import InputError, RunError
-from data_tools.progress import bar
-from data_tools.terminal import printable
 from vlp.data.images import UnreadableImageError
 from vlp.data.tar import DamagedShardError
+from vlp.errors import InputError, RunError
+from vlp.progress import bar
+from vlp.terminal import printable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

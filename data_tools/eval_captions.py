@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from data_tools.errors import InputError
 from data_tools.samples import TEXTS
 from data_tools.tables import SUFFIXES, read_rows
 from vlp.data.index import group_members
+from vlp.errors import InputError
 
 _NAMES = ("caption", "text", "title", "sentence", "description", "raw", "foil")
 _FIELD = re.compile(rf"(^|[\W_])({'|'.join(_NAMES)})s?([\W\d_]|$)", re.IGNORECASE)

@@ -13,7 +13,6 @@ import pyarrow as pa
 from data_tools.annotate import conserved
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError, RunError
 from data_tools.exporting.formats import FORMATS, Contents, contents_of
 from data_tools.exporting.hugging_face import columns_of
 from data_tools.exporting.job import Job, finished, join_ledgers, open_folder, tidy
@@ -21,6 +20,7 @@ from data_tools.filtering.kept import keep_names
 from data_tools.manifest import sha256_json
 from data_tools.resharding.found import common_names
 from data_tools.samples import find_shards
+from vlp.errors import InputError, RunError
 
 _DEFAULT_SPLIT = "train"
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from data_tools.annotate import Made, Recipe, SidecarOptions, annotate, unfinished
-from data_tools.errors import InputError
 from data_tools.filtering.columns import sidecars_named
 from data_tools.filtering.conditions import DETECTOR, Expression, parse, parse_conditions
 from data_tools.filtering.judging import Rules, judge_shard, numbers
@@ -21,6 +20,7 @@ from data_tools.filtering.largest import Cut, find_cut
 from data_tools.filtering.outcome import Outputs
 from data_tools.filtering.presets import PRESETS, Preset
 from data_tools.samples import find_shards, open_index
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

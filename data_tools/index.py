@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.engine import Options, Run, own_part
-from data_tools.leftovers import remove_leftovers
 from data_tools.samples import find_shards
 from vlp.data.files import is_text
 from vlp.data.index import sidecar_path, write_index
+from vlp.data.leftovers import remove_leftovers
 from vlp.data.tar import DamagedShardError
 
 

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError, RunError
-from data_tools.leftovers import replace_tidily
 from data_tools.samples import find_shards, open_index
-from data_tools.terminal import printable
 from vlp.data.index import IMAGE_EXTENSIONS, ShardIndex
+from vlp.data.leftovers import replace_tidily
 from vlp.data.tar import Member
+from vlp.errors import InputError, RunError
+from vlp.terminal import printable
 
 _LONGEST = 500  # characters of a value that are shown
 

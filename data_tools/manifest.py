@@ -14,8 +14,8 @@ from typing import Any
 from data_tools.building.collection import Collection, Picture, Reader
 from data_tools.building.shard_writer import ShardJob
 from data_tools.destination import OWN_FILE, Destination, LocalFolder
-from data_tools.errors import InputError
 from vlp.data.files import encode
+from vlp.errors import InputError
 
 CONTRACT = 1
 _TOOL = "vlp data_tools"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from data_tools.annotate import Annotated, Recipe, SidecarOptions, annotate, conserved, unfinished
 from data_tools.engine import own_part
-from data_tools.errors import InputError
 from data_tools.near_misses import sidecar
 from data_tools.near_misses.making import KINDS_OF, QUESTIONS, Making, make
 from data_tools.near_misses.rules import NEGATION
@@ -15,6 +14,7 @@ from data_tools.rewriting.backends import BackendOptions, backend_options, make_
 from data_tools.rewriting.failures import forget_failed_shards, tell_failures
 from data_tools.samples import find_shards
 from vlp.data.sidecars import NEGATIVES
+from vlp.errors import InputError
 
 if TYPE_CHECKING:
     from data_tools.near_misses.judging import Judge

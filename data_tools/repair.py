@@ -11,11 +11,11 @@ from data_tools.annotate import conserved
 from data_tools.defects.mending import Job, finished, repair_shard
 from data_tools.defects.samples import Checks
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError, RunError
-from data_tools.leftovers import remove_leftovers, replace_tidily
 from data_tools.samples import find_shards
 from vlp.data.files import write_json
 from vlp.data.images import MAX_PIXELS
+from vlp.data.leftovers import remove_leftovers, replace_tidily
+from vlp.errors import InputError, RunError
 
 _TOOL = "vlp data_tools repair"
 _SETTINGS = "repair.json"

@@ -9,7 +9,6 @@ from typing import Any
 
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options, Run
-from data_tools.errors import InputError
 from data_tools.filtering.kept import keep_names
 from data_tools.manifest import open_folder
 from data_tools.resharding.ids import IdList, read_ids
@@ -19,6 +18,7 @@ from data_tools.resharding.report import Balance, print_inputs
 from data_tools.resharding.survey import Questions, Surveyed, survey
 from data_tools.resharding.work import clear, planned, tidy
 from data_tools.samples import find_shards
+from vlp.errors import InputError
 
 _MOST_REKEYED = 10_000  # new keys have four digits for the place in the shard
 

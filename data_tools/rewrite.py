@@ -9,7 +9,6 @@ from typing import Literal
 
 from data_tools.annotate import Annotated, Recipe, SidecarOptions, annotate, conserved, unfinished
 from data_tools.engine import own_part
-from data_tools.errors import InputError
 from data_tools.rewriting import judging, questions
 from data_tools.rewriting.backends import BackendOptions, backend_options, make_backend, workers_of
 from data_tools.rewriting.failures import tell_failures
@@ -24,6 +23,7 @@ from data_tools.rewriting.watching import Watch
 from data_tools.samples import find_shards
 from vlp.data.index import shard_length
 from vlp.data.sidecars import REWRITES
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import braceexpand
 import pyarrow as pa
 
-from data_tools.errors import InputError
 from vlp.data.index import ShardIndex
 from vlp.data.source import RawSample
 from vlp.data.tar import DamagedShardError
+from vlp.errors import InputError
 
 TEXTS = ("txt", "json")
 

@@ -18,9 +18,9 @@ from data_tools.annotate import (
     unfinished,
 )
 from data_tools.engine import own_part
-from data_tools.errors import InputError
 from data_tools.samples import find_shards, open_index
 from vlp.data.index import sidecar_path
+from vlp.errors import InputError
 
 if TYPE_CHECKING:
     from data_tools.scoring.model_worker import Identity, WorkerModel

@@ -14,8 +14,6 @@ from data_tools.building.benchmark_layout import write_classification_set
 from data_tools.building.collection import Collection, Picture
 from data_tools.building.writing import Writing, write_collection
 from data_tools.engine import Options
-from data_tools.errors import InputError
-from data_tools.progress import bar
 from data_tools.world.captions import Description, describe, plural
 from data_tools.world.drawing import SceneReader, draw_scene
 from data_tools.world.neighbours import Content, packed_content
@@ -30,6 +28,8 @@ from data_tools.world.scenes import (
 )
 from data_tools.world.sidecars import SAMPLES_PER_SHARD, Boxes, boxes_of, write_sidecars
 from vlp.data.numbers import NUMBERS
+from vlp.errors import InputError
+from vlp.progress import bar
 
 _LEAST_TEST_PAIRS = 200
 _PER_CLASS = 50  # pictures of a classification set

@@ -9,10 +9,10 @@ from data_tools.describing.page import page
 from data_tools.describing.shard import Described, describe
 from data_tools.describing.summary import summarise, summary_lines
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError
-from data_tools.leftovers import remove_leftovers
 from data_tools.samples import find_shards
 from vlp.data.files import write_json, write_text
+from vlp.data.leftovers import remove_leftovers
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

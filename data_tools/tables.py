@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.errors import InputError
 from vlp.data import tables
 from vlp.data.tables import Row, TableError, check_names
+from vlp.errors import InputError
 
 SUFFIXES = (*tables.SUFFIXES, ".parquet")
 

@@ -13,9 +13,9 @@ from data_tools.defects.report import Report
 from data_tools.defects.samples import Checks
 from data_tools.defects.scanner import Checked, Defect, Job, check_shard
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError
 from data_tools.samples import find_shards
 from vlp.data.images import MAX_PIXELS
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

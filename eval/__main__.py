@@ -4,14 +4,12 @@ import inspect
 import io
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
-from typing import NoReturn
 
 import docstring_parser
 import torch
@@ -28,8 +26,7 @@ from eval.runner import FAILURES, Job, Report, Settings, open_job, reason, run_c
 from eval.spec import EvalSpec
 from eval.suites import SUITES, plan
 from eval.tasks import TASKS
-
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit statuses
+from vlp.command_line import FAILED, INTERRUPTED, MISUSED, Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,23 +135,13 @@ def _jobs(given: Namespace) -> tuple[list[Job], list[str]]:
     return jobs, problems
 
 
-class _Parser(ArgumentParser):
-    """Says in one line what is wrong with a command."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        own = getattr(ex, "subcommand_parser", None) or self
-        program = own.prog.replace(" [options]", "")
-        text = re.sub(r"<class '(\w+)'>", r"\1", " ".join(message.split())).rstrip(".")
-        self.exit(MISUSED, f"error: {text}; see {program} --help\n")
-
-
 def _parser() -> ArgumentParser:
-    parser = _Parser(prog="python -m eval", description="Benchmark checkpoints.")
+    parser = Parser(prog="python -m eval", description="Benchmark checkpoints.")
     commands = parser.add_subcommands(dest="command")
     commands.add_subcommand("run", _run_parser(), help="evaluate checkpoints")
     for name, function in COMMANDS.items():
         about = (function.__doc__ or "").partition("\n")[0]
-        own = _Parser(description=about)
+        own = Parser(description=about)
         _add_arguments(own, function)
         commands.add_subcommand(name, own, help=about[:1].lower() + about[1:].rstrip("."))
     return parser
@@ -173,7 +160,7 @@ def _add_arguments(parser: ArgumentParser, function: Callable[..., int]) -> None
 
 
 def _run_parser() -> ArgumentParser:
-    parser = _Parser(description="Evaluate checkpoints and add to OUTPUT/results.jsonl.")
+    parser = Parser(description="Evaluate checkpoints and add to OUTPUT/results.jsonl.")
     parser.add_argument(
         "checkpoint",
         nargs="+",

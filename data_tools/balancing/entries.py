@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data_tools.errors import InputError
+from vlp.errors import InputError
 
 _SPACING = str.maketrans(
     {sign: f" {sign} " for sign in ",.;:?!`"} | {"\t": " ", "\n": " ", "\r": " "}

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from data_tools.building.collection import Picture
 from data_tools.building.folders import PICTURE_SUFFIXES
-from data_tools.errors import InputError
 from vlp.data.files import is_text
 from vlp.data.tar import DamagedShardError, Member, scan, split_name
+from vlp.errors import InputError
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
 _LONGEST_TEXT = 1 << 26  # bytes

@@ -8,8 +8,8 @@ ROOT/test/nshards.txt, ROOT/test/0.tar       s0000000.png, s0000000.cls, ...
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from data_tools.leftovers import remove_leftovers_in
 from vlp.data.files import replace_atomically, write_text
+from vlp.data.leftovers import remove_leftovers_in
 from vlp.data.tar import write_tar
 
 _NAMES = "classnames.txt"

@@ -18,10 +18,10 @@ from data_tools.building.collection import (
     with_captions,
 )
 from data_tools.building.embedded import TableReader, embedded_pictures, embeds_pictures
-from data_tools.errors import InputError
-from data_tools.progress import watched
 from data_tools.tables import read_rows
 from vlp.data.tables import Row
+from vlp.errors import InputError
+from vlp.progress import watched
 
 
 @dataclass

@@ -19,7 +19,7 @@ from data_tools.building.collection import (
     split_name,
     with_captions,
 )
-from data_tools.errors import InputError
+from vlp.errors import InputError
 
 _Record = Mapping[str, Any]
 

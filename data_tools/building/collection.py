@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from data_tools.errors import InputError
-from data_tools.terminal import printable
 from vlp.data.files import is_text
+from vlp.errors import InputError
+from vlp.terminal import printable
 
 UNASSIGNED = "unassigned"  # the split of inputs whose split value is empty
 _RESERVED_FOLDERS = ("annotations", "classification")

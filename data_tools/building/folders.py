@@ -14,9 +14,9 @@ from data_tools.building.collection import (
     read_file,
     with_captions,
 )
-from data_tools.errors import InputError
-from data_tools.progress import watched
 from vlp.data.files import is_text
+from vlp.errors import InputError
+from vlp.progress import watched
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SPLIT_FOLDERS = ("train", "val", "valid", "validation", "dev", "test")

@@ -22,10 +22,10 @@ from data_tools.building.collection import (
     plain,
     split_name,
 )
-from data_tools.errors import InputError
-from data_tools.progress import watched
 from data_tools.tables import read_rows
 from vlp.data.tables import Row
+from vlp.errors import InputError
+from vlp.progress import watched
 
 _MARK = re.compile(r"(\d+)_stats\.json")
 _FILES = (".tar", ".parquet", "_stats.json")

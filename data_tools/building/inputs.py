@@ -15,8 +15,8 @@ from data_tools.building.collection import Collection, Columns
 from data_tools.building.folders import PICTURE_SUFFIXES, read_folder, visible_files
 from data_tools.building.img2dataset import is_img2dataset, read_img2dataset
 from data_tools.building.tar_samples import read_tars
-from data_tools.errors import InputError
 from data_tools.tables import SUFFIXES
+from vlp.errors import InputError
 
 _EXPECTED = (
     f"a table ({', '.join(SUFFIXES)}), COCO's captions (.json), tars (.tar), a folder of pictures "

@@ -21,8 +21,8 @@ from data_tools.building.collection import (
     split_name,
 )
 from data_tools.building.folders import class_collection
-from data_tools.errors import InputError
-from data_tools.progress import watched
+from vlp.errors import InputError
+from vlp.progress import watched
 
 
 def read_tars(paths: Sequence[Path], columns: Columns, templates: tuple[str, ...]) -> Collection:

@@ -16,7 +16,6 @@ from data_tools.building.retry import Retry, difference, retry_shard
 from data_tools.building.shard_writer import ShardJob, read_rows, write_shard
 from data_tools.destination import destination
 from data_tools.engine import Options, Run, own_part
-from data_tools.errors import InputError, RunError
 from data_tools.manifest import (
     Mark,
     Plan,
@@ -30,8 +29,9 @@ from data_tools.manifest import (
     open_folder,
     sha256_json,
 )
-from data_tools.progress import bar
-from data_tools.terminal import printable
+from vlp.errors import InputError, RunError
+from vlp.progress import bar
+from vlp.terminal import printable
 
 MOST_PER_SHARD = 10_000  # the key has four digits for the place in the shard
 _NAMED = 5  # failures, or shards still to come

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from data_tools.annotate import HEAD, Made, read_sidecar
 from data_tools.counting.classes import canonical
-from data_tools.errors import InputError
 from data_tools.samples import TEXTS, read_samples
 from data_tools.tables import read_rows
 from vlp.data.source import RawSample
+from vlp.errors import InputError
 
 SCHEMA = pa.schema(
     [

@@ -21,11 +21,11 @@ from data_tools.annotate import Made
 from data_tools.counting.boxes import Box, as_row
 from data_tools.counting.captions import CaptionChoice, read_captions
 from data_tools.counting.classes import canonical
-from data_tools.errors import InputError
 from data_tools.samples import TEXTS, read_samples
 from vlp.data.images import UnreadableImageError, decode
 from vlp.data.index import IMAGE_EXTENSIONS
 from vlp.data.source import RawSample, UnusableSampleError
+from vlp.errors import InputError
 
 LEAST_SCORE = 0.1  # of the detections that are kept
 _GAP = "N/A"  # COCO's numbers have gaps, which DETR counts as classes

@@ -8,7 +8,7 @@ from pathlib import Path
 from data_tools.annotate import conserved, read_sidecar
 from data_tools.counting.keeping import Keeping, ledger_rows
 from data_tools.counting.mining import ACCEPTED, OUTCOMES, UNUSABLE, first_accepted
-from data_tools.leftovers import replace_tidily
+from vlp.data.leftovers import replace_tidily
 from vlp.data.numbers import NUMBERS
 
 

@@ -18,8 +18,8 @@ from data_tools.counting.detectors import (
     detect_shard,
     fingerprint,
 )
-from data_tools.errors import InputError
 from vlp.data.index import sidecar_path
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True)

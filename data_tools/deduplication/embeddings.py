@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from data_tools.deduplication.references import References, tars_below
 from data_tools.deduplication.signatures import Vectors, vectors
-from data_tools.errors import InputError
 from data_tools.samples import open_index
 from vlp.data.index import sidecar_path
+from vlp.errors import InputError
 
 _COLUMNS = ["key", "src_sha256", "image"]
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from data_tools.annotate import read_sidecar
 from data_tools.deduplication.signatures import vectors
-from data_tools.errors import InputError
 from data_tools.samples import open_index
+from vlp.errors import InputError
 
 _JOINED_BY = ["key", "src_sha256"]
 

@@ -9,10 +9,10 @@ import numpy as np
 from data_tools.building.folders import PICTURE_SUFFIXES
 from data_tools.deduplication.signatures import SIGN, WORDS, By, Signature
 from data_tools.engine import Options, Run
-from data_tools.errors import InputError
 from data_tools.samples import find_shards
 from vlp.data.images import UnreadableImageError
 from vlp.data.index import IMAGE_EXTENSIONS, group_members
+from vlp.errors import InputError
 
 _FILES_OF_A_JOB = 256
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from data_tools.annotate import Made
 from data_tools.deduplication.pool import Pool
-from data_tools.leftovers import replace_tidily
 from data_tools.samples import open_index
 from vlp.data.files import encode
+from vlp.data.leftovers import replace_tidily
 
 UNREADABLE = "unreadable"
 

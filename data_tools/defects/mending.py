@@ -24,9 +24,9 @@ from data_tools.defects.plan import Planned, plan
 from data_tools.defects.samples import MOST_BYTES, READ, Checks, check_sample, missing
 from data_tools.defects.texts import mend_bytes, mend_json
 from data_tools.defects.walk import Gap
-from data_tools.leftovers import remove_leftovers
 from vlp.data.files import replace_atomically, write_json
 from vlp.data.index import IMAGE_EXTENSIONS, sidecar_path, write_index
+from vlp.data.leftovers import remove_leftovers
 from vlp.data.tar import write_tar
 
 _GZIP = b"\x1f\x8b"

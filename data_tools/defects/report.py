@@ -12,9 +12,9 @@ from typing import IO, Any
 
 from data_tools.defects.codes import CODES
 from data_tools.defects.scanner import Defect
-from data_tools.leftovers import remove_leftovers, replace_tidily
-from data_tools.terminal import printable
 from vlp.data.files import encode, write_json
+from vlp.data.leftovers import remove_leftovers, replace_tidily
+from vlp.terminal import printable
 
 _SHOWN = 20  # defects that are printed without a report file
 _SHOWN_OF_A_CODE = 4

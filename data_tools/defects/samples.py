@@ -8,9 +8,9 @@ from data_tools.defects.codes import Level, reaches
 from data_tools.defects.names import Problem
 from data_tools.defects.pictures import check_picture
 from data_tools.defects.texts import check_caption, check_record, has_caption, read_record
-from data_tools.errors import InputError
 from vlp.data.images import MAX_PIXELS
 from vlp.data.index import IMAGE_EXTENSIONS
+from vlp.errors import InputError
 
 READ = (*IMAGE_EXTENSIONS, "txt", "json")
 MOST_BYTES = 1 << 28  # of a member that is read at all, so that memory stays bounded

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from data_tools.engine import Options, Run
-from data_tools.errors import InputError
 from data_tools.exporting.csv_pictures import close_table, write_pictures
 from data_tools.exporting.hugging_face import close_dataset, write_rows
 from data_tools.exporting.job import Job
@@ -17,6 +16,7 @@ from data_tools.resharding.found import check_member_names, sidecars_of, unified
 from data_tools.samples import open_index
 from vlp.data.index import IMAGE_EXTENSIONS, sidecar_path
 from vlp.data.sidecars import COLUMNS, COUNTS, NEGATIVES, REWRITES
+from vlp.errors import InputError
 
 _TEXTS = (REWRITES, NEGATIVES, COUNTS)
 _READ = ("txt", "json")

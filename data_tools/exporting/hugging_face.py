@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.errors import InputError
 from data_tools.exporting.file_names import FileNames
 from data_tools.exporting.job import CARD, DATA, Job, Tally
 from data_tools.exporting.reading import Joined, Sample
 from data_tools.resharding.found import JOINED_BY, conformed
 from vlp.data.files import replace_atomically, write_text
+from vlp.errors import InputError
 
 _OWN = (
     ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),

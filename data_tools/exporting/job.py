@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_tools.errors import InputError
 from data_tools.exporting.reading import Dropped, Sample, read_shard
-from data_tools.leftovers import remove_leftovers_in
 from vlp.data.files import encode, replace_atomically, write_json, write_text
 from vlp.data.index import sidecar_path
+from vlp.data.leftovers import remove_leftovers_in
+from vlp.errors import InputError
 
 MARKS, PICTURES, DATA = ".export", "images", "data"  # folders
 SIZES, TABLE, ANNOTATIONS, CARD = "sizes.json", "captions.tsv", "annotations.jsonl", "README.md"

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_tools.errors import InputError
 from data_tools.lots import rng
 from data_tools.resharding.found import JOINED_BY, joined
 from data_tools.samples import open_index, read_samples
@@ -18,6 +17,7 @@ from vlp.data.index import IMAGE_EXTENSIONS, sidecar_path
 from vlp.data.keep import keep_column
 from vlp.data.sidecars import REWRITES
 from vlp.data.source import RawSample, UnusableSampleError
+from vlp.errors import InputError
 
 _FEWEST_WORDS = 2  # of a rewrite that is drawn, as in LaCLIP and in training
 

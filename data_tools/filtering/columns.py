@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from data_tools.annotate import read_sidecar
-from data_tools.errors import InputError
 from data_tools.lots import lot
 from data_tools.samples import TEXTS, open_index, read_samples
 from vlp.data.index import IMAGE_EXTENSIONS, sidecar_path
 from vlp.data.source import RawSample, UnusableSampleError
+from vlp.errors import InputError
 
 _OF_TEXT = {
     "caption": pa.string(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from data_tools.errors import InputError
+from vlp.errors import InputError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from data_tools.annotate import Made, read_sidecar
-from data_tools.errors import InputError
 from data_tools.filtering.columns import read_columns, sidecars_named
 from data_tools.filtering.conditions import TABLE, Expression, connect
 from data_tools.filtering.kept import Verdict, dropped_before, made
 from data_tools.filtering.largest import Cut
+from vlp.errors import InputError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from data_tools.annotate import HEAD, Annotated, Made, conserved, read_sidecar
-from data_tools.errors import InputError
 from data_tools.samples import open_index
 from vlp.data.keep import keep_column
 from vlp.data.sidecars import KEEP, kind_of
+from vlp.errors import InputError
 
 NO_ROW = "samples without a row of their caption in "  # a count, with the sidecar's name
 SCHEMA = pa.schema([*HEAD, ("keep", pa.bool_()), ("rule", pa.string()), ("value", pa.string())])

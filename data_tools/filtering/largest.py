@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_tools.annotate import HEAD, read_sidecar
-from data_tools.errors import InputError
 from data_tools.filtering.kept import Verdict
+from vlp.errors import InputError
 
 # in_pool: not dropped by an earlier keep sidecar
 SCHEMA = pa.schema([*HEAD, ("value", pa.float64()), ("in_pool", pa.bool_())])

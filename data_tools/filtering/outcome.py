@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from data_tools.annotate import read_sidecar
 from data_tools.engine import Options, Run
-from data_tools.errors import InputError
-from data_tools.leftovers import replace_tidily
 from data_tools.samples import read_samples
+from vlp.data.leftovers import replace_tidily
+from vlp.errors import InputError
 
 _LEDGER = pa.schema(
     [(name, pa.string()) for name in ("shard", "key", "src_sha256", "rule", "value")]

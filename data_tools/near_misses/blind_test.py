@@ -15,9 +15,9 @@ from data_tools.annotate import read_sidecar
 from data_tools.lots import lot
 from data_tools.near_misses.ngram import Trigrams, Vocabulary
 from data_tools.near_misses.tokens import Words
-from data_tools.progress import watched
 from vlp.metrics.ood import auroc
 from vlp.metrics.outcomes import clustered, interval
+from vlp.progress import watched
 
 Floats = NDArray[np.float64]
 _FOLDS = 5

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.annotate import read_sidecar
-from data_tools.errors import InputError
 from data_tools.near_misses.parsing import Parsed
 from data_tools.near_misses.picture import Picture
 from data_tools.samples import TEXTS, read_samples
 from vlp.data.source import UnusableSampleError
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from data_tools.devices import device_of
-from data_tools.errors import InputError
 from data_tools.eval_captions import normalised
 from data_tools.lots import rng
 from data_tools.near_misses.captions import Caption
@@ -25,6 +24,7 @@ from data_tools.rewriting.generation import (
     load_tokenizer,
     model_folder,
 )
+from vlp.errors import InputError
 
 _SPACE = ("Ġ", "▁")  # how vocabularies mark the beginning of a word
 _REST = "##"  # and how WordPiece marks the rest of one

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 
 from data_tools.annotate import HEAD, Made, read_sidecar
 from data_tools.devices import device_of
-from data_tools.errors import InputError
 from data_tools.rewriting.backends import BackendOptions
 from data_tools.rewriting.generation import (
     dtype_of,
@@ -23,6 +22,7 @@ from data_tools.rewriting.generation import (
     load_tokenizer,
     model_folder,
 )
+from vlp.errors import InputError
 
 Floats = NDArray[np.float64]
 SCHEMA = pa.schema(

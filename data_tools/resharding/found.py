@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_tools.errors import InputError
 from vlp.data.index import sidecar_path
+from vlp.errors import InputError
 
 JOINED_BY = ("key", "src_sha256")
 INDEX = "index"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.errors import InputError
 from data_tools.tables import SUFFIXES, read_rows
+from vlp.errors import InputError
 
 ID = np.dtype("u8,u8")  # 128 bits: a uid, the first half the higher, or the hash of a key
 Ids = NDArray[np.void]

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.errors import InputError
 from data_tools.resharding.ids import IdList, Ids, is_among
 from data_tools.resharding.survey import Surveyed
 from data_tools.samples import open_index
+from vlp.errors import InputError
 
 Places = NDArray[np.int64]
 _NAMED = 5  # keys in a message

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.leftovers import remove_leftovers, replace_tidily
 from data_tools.resharding.layout import Layout
 from data_tools.resharding.survey import table_rows
 from data_tools.samples import open_index
 from vlp.data.files import write_text
+from vlp.data.leftovers import remove_leftovers, replace_tidily
 
 DROPPED = "dropped.parquet"
 NOT_FOUND = "ids_not_found.txt"

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data_tools.errors import InputError
 from data_tools.filtering.outcome import uid_of
 from data_tools.lots import lot
 from data_tools.resharding.found import (
@@ -29,6 +28,7 @@ from data_tools.resharding.ids import ID, Ids, key_ids
 from data_tools.samples import open_index, read_samples
 from vlp.data.index import sidecar_path
 from vlp.data.keep import keep_column
+from vlp.errors import InputError
 
 NO_SAMPLE = "no sample"  # the reason of a table's row that speaks of a sample which is not there
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 from data_tools.building.shard_writer import ShardJob
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options, Run, cores, own_part
-from data_tools.errors import InputError
 from data_tools.manifest import Mark, Plan, close_folder, finished, sha256_json
 from data_tools.resharding.found import common_names, unified
 from data_tools.resharding.layout import Layout
@@ -23,6 +22,7 @@ from data_tools.resharding.rows import Carrying, is_neighbours, table_schema, wr
 from data_tools.resharding.survey import Surveyed
 from data_tools.resharding.writing import Group, OutputShard, write_group
 from vlp.data.index import sidecar_path
+from vlp.errors import InputError
 
 _MOST_SHARDS = 100_000  # their names have five digits
 _MOST_TOGETHER = 64  # shards of a group, whose rows are in memory together

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from data_tools.building.shard_writer import Sample
 from data_tools.destination import LocalFolder
-from data_tools.leftovers import remove_leftovers, replace_tidily
 from data_tools.manifest import Mark
 from data_tools.resharding.layout import Places
 from data_tools.resharding.rows import Carrying, Rows, read_rows_of
 from vlp.data.files import write_json
 from vlp.data.index import sidecar_path, write_index
+from vlp.data.leftovers import remove_leftovers, replace_tidily
 from vlp.data.tar import DamagedShardError, write_tar
 
 _OPEN_TARS = 128

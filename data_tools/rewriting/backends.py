@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from data_tools.devices import device_of
-from data_tools.errors import InputError
+from vlp.errors import InputError
 
 
 @dataclass(frozen=True)

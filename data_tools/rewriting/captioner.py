@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from data_tools.errors import InputError
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt, needs_chat
 from data_tools.rewriting.generation import (
     dtype_of,
@@ -21,6 +20,7 @@ from data_tools.rewriting.generation import (
     read_answer,
 )
 from vlp.data.images import UnreadableImageError, decode
+from vlp.errors import InputError
 
 
 class Captioner:

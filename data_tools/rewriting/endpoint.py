@@ -10,8 +10,8 @@ from typing import Any
 import openai
 from openai import OpenAI
 
-from data_tools.errors import InputError
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt, needs_chat
+from vlp.errors import InputError
 
 _GROUP = 8  # requests of each thread between two savings
 _KINDS = {b"\xff\xd8": "jpeg", b"\x89P": "png", b"RI": "webp"}  # first bytes of pictures

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from data_tools.errors import RunError
 from data_tools.rewriting.backends import Answer
 from vlp.data.index import sidecar_path
+from vlp.errors import RunError
 
 _ERROR = "error: "
 _MOST_TOLD = 5  # causes

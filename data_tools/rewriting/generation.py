@@ -19,9 +19,9 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from data_tools.devices import device_of
-from data_tools.errors import InputError
 from data_tools.lots import rng
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt
+from vlp.errors import InputError
 
 _KINDS = (".json", ".safetensors", ".model", ".txt", ".jinja")
 _WHOLE_FILE = 64 << 20  # bytes; of larger files samples are hashed

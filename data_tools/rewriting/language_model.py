@@ -6,7 +6,6 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from data_tools.errors import InputError
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt, needs_chat
 from data_tools.rewriting.generation import (
     LineEnd,
@@ -20,6 +19,7 @@ from data_tools.rewriting.generation import (
     model_folder,
     read_answer,
 )
+from vlp.errors import InputError
 
 
 class LanguageModel:

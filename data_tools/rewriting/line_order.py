@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_tools.errors import InputError
-from data_tools.leftovers import remove_leftovers
 from data_tools.rewriting.facts import words
 from data_tools.samples import TEXTS, read_samples
 from vlp.data.files import write_text
+from vlp.data.leftovers import remove_leftovers
 from vlp.data.source import RawSample, UnusableSampleError
+from vlp.errors import InputError
 
 _BLOCKS = 10
 _LOOKED_AT = 500  # captions of each block

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from data_tools.annotate import HEAD, Made, read_sidecar
-from data_tools.errors import InputError
 from data_tools.rewriting.answer_log import AnswerLog
 from data_tools.rewriting.asking import ask_all
 from data_tools.rewriting.backends import (
@@ -28,6 +27,7 @@ from data_tools.rewriting.templates import Template
 from data_tools.samples import TEXTS, read_samples, source_sha256
 from vlp.data.index import IMAGE_EXTENSIONS, sidecar_path
 from vlp.data.source import RawSample, UnusableSampleError
+from vlp.errors import InputError
 
 SCHEMA = pa.schema(
     [

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data_tools.errors import InputError
 from data_tools.rewriting.backends import Answer, BackendOptions, Prompt
 from vlp.data.files import file_sha256
+from vlp.errors import InputError
 
 _GROUP = 1000
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from data_tools.errors import InputError
 from data_tools.lots import rng
 from data_tools.rewriting.backends import Prompt
 from data_tools.rewriting.examples import FLUENT, PLAIN, TWO_VIEWS, VIVID, Pairs
+from vlp.errors import InputError
 
 _SHOWN = 3  # example pairs in a prompt
 _PLACE = re.compile(r"\{(\w+)\}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from data_tools.progress import bar
+from vlp.progress import bar
 
 _EVERY = 2.0  # seconds
 _PATIENCE = 20  # the pause is at least so many times as long as a look at the files

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 
 from data_tools.engine import Options, cores
-from data_tools.errors import InputError
 from vlp.encoder import BaseEncoder, load
+from vlp.errors import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from data_tools.annotate import HEAD, Made, Recipe, write_sidecar
-from data_tools.errors import InputError
 from data_tools.samples import TEXTS, open_index, read_samples
 from data_tools.scoring.model_worker import WorkerModel, loaded
 from vlp.data.images import UnreadableImageError, decode_rgb
 from vlp.data.index import IMAGE_EXTENSIONS
 from vlp.data.source import RawSample, UnusableSampleError
 from vlp.encoder import BaseEncoder
+from vlp.errors import InputError
 
 Captions = Literal["first", "all"]
 SCORES = pa.schema([*HEAD, ("clip_score", pa.float32()), ("error", pa.string())])

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.progress import bar
 from data_tools.world.captions import INVERSE
 from data_tools.world.scenes import (
     BACKGROUNDS,
@@ -24,6 +23,7 @@ from data_tools.world.scenes import (
     Thing,
 )
 from vlp.data.numbers import NUMBERS
+from vlp.progress import bar
 
 NEIGHBOURS = 3
 _BITS = 4  # of one field; the longest list of choices has nine

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.leftovers import remove_leftovers_in
 from data_tools.world.captions import Description
 from data_tools.world.neighbours import Content, neighbours_of
 from data_tools.world.scenes import Scene, box_of
 from vlp.data.files import replace_atomically
 from vlp.data.index import caption_sha256, sidecar_path
+from vlp.data.leftovers import remove_leftovers_in
 
 SAMPLES_PER_SHARD = 1000
 

@@ -21,10 +21,10 @@ from data_tools.annotate import (
     unfinished,
 )
 from data_tools.build import Build, build
-from data_tools.errors import InputError, RunError
 from data_tools.lots import lot, rng
 from data_tools.samples import find_shards, read_samples, source_sha256
 from vlp.data.index import caption_sha256, sidecar_path
+from vlp.errors import InputError, RunError
 
 SCHEMA = pa.schema([*HEAD, ("length", pa.int64())])
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from data_tools.build import Build, build
 from data_tools.building.collection import Collection, Columns
 from data_tools.building.inputs import read_input
-from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import fields, files, rows, samples
+from vlp.errors import InputError
 
 TEMPLATES = ("a photo of a {c}.",)
 

@@ -21,10 +21,10 @@ from data_tools.balancing.counts import (
 )
 from data_tools.balancing.drawing import is_drawn
 from data_tools.balancing.entries import Matcher, read_entries, spacing
-from data_tools.errors import InputError
 from data_tools.samples import find_shards
 from vlp.data.index import sidecar_path, write_index
 from vlp.data.tar import write_tar
+from vlp.errors import InputError
 
 PUNCTUATION = [",", ".", ";", ":", "?", "!", "`"]
 LETTERS = st.text("ab ,.`\t-", max_size=12)

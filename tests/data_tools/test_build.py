@@ -20,10 +20,10 @@ from data_tools.building.collection import Collection, Picture
 from data_tools.building.writing import Writing, write_collection
 from data_tools.destination import LocalFolder
 from data_tools.engine import Options
-from data_tools.errors import InputError, RunError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import fields, files, leave_half_written, rows, samples
 from vlp.data.index import ShardIndex, build_index, caption_sha256, sidecar_path
+from vlp.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,10 +13,10 @@ from PIL import Image
 from data_tools.build import Build, build
 from data_tools.building.collection import split_name
 from data_tools.destination import OWN_FILE, LocalFolder
-from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.test_archives import make_tar
 from tests.data_tools.trees import files, rows
+from vlp.errors import InputError
 
 
 def serial(**options: object) -> None:

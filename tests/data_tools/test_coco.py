@@ -8,9 +8,9 @@ import pytest
 from data_tools.build import Build, build
 from data_tools.building.collection import Collection, Columns
 from data_tools.building.inputs import read_input
-from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import fields, samples
+from vlp.errors import InputError
 
 COCO = {
     "info": {"year": 2017},

@@ -10,12 +10,12 @@ import pytest
 
 from data_tools.annotate import read_sidecar
 from data_tools.counts import Counts, counts
-from data_tools.errors import InputError
 from tests.data_tools.trees import files
 from vlp.data.index import caption_sha256, sidecar_path, write_index
 from vlp.data.numbers import NUMBERS, find_numbers
 from vlp.data.sidecars import Sidecars
 from vlp.data.tar import write_tar
+from vlp.errors import InputError
 
 # captions of a sample, what its picture shows
 SAMPLES = [

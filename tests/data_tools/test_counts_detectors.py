@@ -10,12 +10,12 @@ from PIL import Image
 from data_tools.annotate import read_sidecar
 from data_tools.counting.detectors import Detector, detect_shard, fingerprint
 from data_tools.counts import Counts, counts
-from data_tools.errors import InputError
 from data_tools.plurals import singular
 from tests.data_tools.conftest import jpeg
 from vlp.data.images import decode
 from vlp.data.index import write_index
 from vlp.data.tar import write_tar
+from vlp.errors import InputError
 
 CAPTIONS = [
     "two dogs",

@@ -13,8 +13,8 @@ from torchvision.ops import box_iou, nms
 from data_tools.counting.boxes import Box, Picture, read_boxes
 from data_tools.counting.claims import parse
 from data_tools.counting.verify import IOU, Verdict, Verifier, distinct, iou
-from data_tools.errors import InputError
 from vlp.data.source import RawSample
+from vlp.errors import InputError
 
 COCO_LIKE = ("dog", "cat", "person", "hot dog")
 corner = st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(1, 9)] * 2).map(

@@ -7,9 +7,9 @@ import fsspec
 import pytest
 
 from data_tools.build import Build, build
-from data_tools.errors import InputError, RunError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import files
+from vlp.errors import InputError, RunError
 
 
 @pytest.fixture

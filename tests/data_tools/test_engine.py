@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_tools.engine import Options, Run, cores, own_part
-from data_tools.errors import InputError, RunError
+from vlp.errors import InputError, RunError
 
 EXECUTORS = ["serial", "process"]
 

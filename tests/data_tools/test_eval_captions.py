@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools.errors import InputError
 from data_tools.eval_captions import evaluation_captions, fingerprint, normalised
 from tests.data_tools.trees import samples
+from vlp.errors import InputError
 
 
 def read(*places):

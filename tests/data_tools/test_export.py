@@ -6,7 +6,6 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from data_tools.errors import InputError, RunError
 from data_tools.export import Export, export
 from tests.data_tools.reshard_shards import (
     HEAD,
@@ -20,6 +19,7 @@ from tests.data_tools.reshard_shards import (
 )
 from tests.data_tools.trees import files, leave_half_written
 from vlp.data.index import caption_sha256
+from vlp.errors import InputError, RunError
 
 NEGATIVES = pa.schema([*HEAD, ("texts", LIST), ("kinds", LIST)])
 COUNTS = pa.schema(

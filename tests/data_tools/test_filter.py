@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.annotate import read_sidecar
-from data_tools.errors import InputError, RunError
 from data_tools.filter import Filter, filter_shards
 from data_tools.lots import lot
 from data_tools.samples import find_shards
@@ -18,6 +17,7 @@ from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import files
 from vlp.data.index import sidecar_path, write_index
 from vlp.data.tar import write_tar
+from vlp.errors import InputError, RunError
 
 CAPTIONS = [
     "a dog runs over the green grass",

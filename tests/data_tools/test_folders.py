@@ -9,9 +9,9 @@ import pytest
 from data_tools.build import Build, build
 from data_tools.building.collection import Collection, Columns
 from data_tools.building.inputs import read_input
-from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import rows, samples
+from vlp.errors import InputError
 
 TEMPLATES = ("a photo of a {c}.",)
 

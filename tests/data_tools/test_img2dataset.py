@@ -10,10 +10,10 @@ import pytest
 from data_tools.build import Build, build
 from data_tools.building.collection import Columns
 from data_tools.building.inputs import read_input
-from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.test_archives import make_tar
 from tests.data_tools.trees import fields, rows, samples
+from vlp.errors import InputError
 
 STATUSES = {1: "failed_to_download", 3: "failed_to_resize"}
 

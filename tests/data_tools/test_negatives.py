@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.build import Build, build
-from data_tools.errors import InputError
 from data_tools.eval_captions import normalised
 from data_tools.near_misses.parsing import Parsed
 from data_tools.near_misses.picture import Picture
@@ -23,6 +22,7 @@ from data_tools.negatives import Negatives, negatives
 from tests.data_tools.conftest import jpeg
 from vlp.data.index import sidecar_path
 from vlp.data.sidecars import Sidecars
+from vlp.errors import InputError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SEVERAL = {

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from data_tools.annotate import Made, Recipe, write_sidecar
 from data_tools.build import Build, build
-from data_tools.errors import InputError
 from data_tools.near_misses import sidecar
 from data_tools.near_misses.blind_test import Judged, by_trigrams, judged_by, score
 from data_tools.near_misses.ngram import Trigrams, Vocabulary
@@ -22,6 +21,7 @@ from data_tools.near_misses.refine import symmetric
 from data_tools.negatives import Negatives, negatives
 from tests.data_tools.conftest import jpeg
 from vlp.data.index import sidecar_path
+from vlp.errors import InputError
 
 NOUNS = ["dog", "cat", "horse", "cow"]
 COLOURS = ["black", "white", "brown"]

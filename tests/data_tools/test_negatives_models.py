@@ -22,7 +22,6 @@ from transformers import (
 )
 
 from data_tools.build import Build, build
-from data_tools.errors import InputError
 from data_tools.near_misses.captions import Caption
 from data_tools.near_misses.fill_mask import Filler
 from data_tools.near_misses.judges import CausalModel
@@ -36,6 +35,7 @@ from data_tools.rewriting.backends import Answer, BackendOptions
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.rewrite_models import language_model
 from vlp.data.index import sidecar_path
+from vlp.errors import InputError
 
 CAPTIONS = [
     ["A black dog is running on the beach .", "the dog near a wave"],

@@ -12,9 +12,9 @@ import pytest
 
 from data_tools.build import Build, build
 from data_tools.destination import LocalFolder
-from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import files
+from vlp.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 

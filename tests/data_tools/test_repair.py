@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from data_tools.defects import mending
 from data_tools.defects.codes import CODES
-from data_tools.errors import RunError
 from data_tools.repair import Repair, repair
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.test_validate_cases import CASES, DECODE, codes, header_of, sample, tar
 from tests.data_tools.trees import files, rows, samples
+from vlp.errors import RunError
 
 SAMPLES = [sample(number) for number in range(5)]
 WHOLE = tar(*SAMPLES)

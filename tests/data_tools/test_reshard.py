@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.build import Build, build
-from data_tools.errors import InputError
 from data_tools.validate import Validate, validate
 from tests.data_tools.reshard_shards import (
     HEAD,
@@ -29,6 +28,7 @@ from tests.data_tools.reshard_shards import (
 from tests.data_tools.trees import samples
 from vlp.data.index import caption_sha256, sidecar_path
 from vlp.data.source import Source, SourceConfig
+from vlp.errors import InputError
 
 NEIGHBOURS = pa.schema([*HEAD, ("shards", LIST), ("keys", LIST)])
 

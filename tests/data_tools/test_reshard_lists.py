@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_tools.errors import InputError, RunError
 from tests.data_tools.reshard_shards import (
     HEAD,
     dropped,
@@ -19,6 +18,7 @@ from tests.data_tools.reshard_shards import (
     write_shards,
 )
 from tests.data_tools.trees import files, leave_half_written
+from vlp.errors import InputError, RunError
 
 KEEP = pa.schema([*HEAD, ("keep", pa.bool_())])
 

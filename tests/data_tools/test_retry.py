@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from data_tools.build import Build, build
-from data_tools.errors import InputError
 from tests.data_tools.conftest import jpeg
 from tests.data_tools.trees import files, rows
+from vlp.errors import InputError
 
 PER_SHARD = 3
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools.errors import InputError
 from data_tools.rewriting.answer_log import AnswerLog
 from data_tools.rewriting.asking import ask_all
 from data_tools.rewriting.backends import Answer, Prompt, prompt_key
 from data_tools.rewriting.templates import PRESETS, read_template
+from vlp.errors import InputError
 
 NASTY = st.text(alphabet=st.sampled_from("ab =>\n{}otherimagecaption\"'"), max_size=40)
 

@@ -1,0 +1,131 @@
+"""Commands as dataclasses of options, each with a function that runs it: one parser for all."""
+
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from inspect import cleandoc
+from typing import Any, NoReturn, get_type_hints
+
+from jsonargparse import ArgumentParser
+
+from vlp.errors import InputError, RunError
+from vlp.terminal import printable
+
+Commands = Mapping[str, tuple[type[Any], Callable[[Any], int | None]]]
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit statuses
+
+
+class Parser(ArgumentParser):
+    """Says in one line what is wrong with a command."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        own = getattr(ex, "subcommand_parser", None) or self
+        program = own.prog.replace(" [options]", "")
+        text = re.sub(r"<class '(\w+)'>", r"\1", " ".join(message.split())).rstrip(".")
+        self.exit(MISUSED, f"error: {printable(text)}; see {program} --help\n")
+
+
+def run(
+    program: str,
+    about: str | None,
+    commands: Commands,
+    *,
+    arguments: Sequence[str] | None = None,
+    failures: tuple[type[Exception], ...] = (),
+) -> int:
+    """Run a command line.
+
+    Args:
+        program: how it is called, for messages.
+        about: what it is, for `--help`.
+        commands: of each its options, a dataclass whose docstring tells of them under `Args`, and
+            the function that takes them.
+        arguments: default those of the process.
+        failures: besides RunError and OSError, errors that mean that the work itself failed.
+
+    Returns:
+        The exit status: that of the command, 2 for input that cannot be used, 1 for a failure.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+    choice = _parser(program, about, commands).parse_args(arguments)
+    options, command = commands[choice.subcommand]
+    failed: tuple[type[Exception], ...] = (RunError, OSError, *failures)
+    try:
+        return command(options(**vars(choice[choice.subcommand]))) or 0
+    except InputError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return MISUSED
+    except failed as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser(program: str, about: str | None, commands: Commands) -> ArgumentParser:
+    parser = Parser(prog=program, description=about)
+    subcommands = parser.add_subcommands()
+    for name, (options, _) in commands.items():
+        summary, _ = _described(options)
+        subcommands.add_subcommand(name, _command_parser(options), help=summary)
+    return parser
+
+
+def _command_parser(options: type[Any]) -> ArgumentParser:
+    """The options of a dataclass, with dashes in their names; what is "positional" stands alone.
+
+    So does a list of texts. Metadata "flag" names an option otherwise, e.g. by a word of Python.
+    """
+    summary, about = _described(options)
+    parser = Parser(description=summary)
+    hints = get_type_hints(options)
+    for field in _own_first(options):
+        flags = field.metadata.get("flags", ("--" + field.name.replace("_", "-"),))
+        if hints[field.name] is bool:
+            parser.add_argument(*flags, action="store_true", help=about[field.name])
+        elif field.metadata.get("positional"):
+            optional: dict[str, Any] = {}
+            if field.default is not MISSING:
+                optional = {"nargs": "?", "default": field.default}
+            hint = hints[field.name]
+            parser.add_argument(field.name, type=hint, help=about[field.name], **optional)
+        elif hints[field.name] == tuple[str, ...]:
+            parser.add_argument(
+                *flags, dest=field.name, nargs="+", type=str, default=[], help=about[field.name]
+            )
+        elif hints[field.name] == list[str]:
+            parser.add_argument(field.name, nargs="+", type=str, help=about[field.name])
+        else:
+            required = field.default is MISSING
+            keywords: dict[str, Any] = {} if required else {"default": field.default}
+            parser.add_argument(
+                *flags,
+                dest=field.name,
+                type=hints[field.name],
+                required=required,
+                help=about[field.name],
+                **keywords,
+            )
+    return parser
+
+
+def _own_first(options: type[Any]) -> "list[Field[Any]]":
+    """The fields of a dataclass, then those of its bases, which every command has."""
+    order = [name for base in options.__mro__ for name in vars(base).get("__annotations__", {})]
+    return sorted(fields(options), key=lambda field: order.index(field.name))
+
+
+def _described(options: type[Any]) -> tuple[str, dict[str, str]]:
+    """What a class's docstring begins with, and what `Args` say of each field, also inherited."""
+    summary, about = "", dict[str, str]()
+    for base in reversed(options.__mro__[:-1]):
+        text, _, arguments = cleandoc(base.__doc__ or "").partition("\nArgs:\n")
+        entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
+        about |= {name: " ".join(told.split()) for name, told in entries}
+        summary = text.partition("\n\n")[0].replace("\n", " ")
+    return summary, about
