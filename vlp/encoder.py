@@ -2,27 +2,35 @@
 
 import hashlib
 import json
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
 
-from vlp.checkpoint import published_state, read_card
+from vlp.checkpoint import published_state
 from vlp.data.transforms import Preprocess
-from vlp.model.build import ModelConfig, build_model, says_activation
+from vlp.errors import InputError
 from vlp.model.generate import Generation, generate
-from vlp.model.tokens import Tokenizer, build_tokenizer
+from vlp.model.tokens import Tokenizer
 from vlp.model.towers import DualEncoder
-from vlp.published import CONFIG_FILE, find_published, fingerprint
+from vlp.pixels import Pictures, is_one, pixel_batches
+from vlp.published import fingerprint
+
+log = logging.getLogger(__name__)
 
 _PROBE = ["A photo of two Dogs, 10 cats & the café's blue sign!", "naïve ünder 你好 👍 _x-y/z"]
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_PICTURES, _TEXTS = (64, 256), (256, 1024)  # in one pass, on a CPU and on anything else
+_TEXTS_AT_ONCE = 10_000  # that are tokenized
+_SHOWN = 80  # characters of a text in a message
+
+
+def _parts(texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    return (list(texts[start : start + size]) for start in range(0, len(texts), size))
 
 
 class BaseEncoder(ABC):
@@ -44,7 +52,7 @@ class BaseEncoder(ABC):
         path: str | None,
     ) -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision {precision!r}: choices are {', '.join(PRECISIONS)}")
+            raise InputError(f"precision {precision!r}: choices are {', '.join(PRECISIONS)}")
         self.preprocess = preprocess
         self.fingerprint = fingerprint
         self.precision = precision
@@ -54,6 +62,16 @@ class BaseEncoder(ABC):
     @abstractmethod
     def device(self) -> torch.device:
         """Where the towers are."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of what `preprocess` gives."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D of the features."""
 
     @property
     @abstractmethod
@@ -70,14 +88,13 @@ class BaseEncoder(ABC):
     def description(self) -> dict[str, Any]:
         """Which model this is."""
 
-    @abstractmethod
     def truncated(self, texts: Sequence[str]) -> int:
         """How many of the texts are cut at the context length."""
+        return sum(self._cut(part, self._tokens(part)) for part in _parts(texts, _TEXTS_AT_ONCE))
 
     def text_lengths(self, texts: Sequence[str]) -> list[int]:
         """How many tokens the tower reads of each text, [n]."""
-        step = 10_000  # token ids of so many texts at a time
-        parts = (list(texts[start : start + step]) for start in range(0, len(texts), step))
+        parts = _parts(texts, _TEXTS_AT_ONCE)
         return [length for part in parts for length in self._lengths(part)]
 
     @abstractmethod
@@ -98,22 +115,73 @@ class BaseEncoder(ABC):
         """[n, 3, H, W] uint8 on the device -> [n, D], unit norm."""
 
     @abstractmethod
-    def _text_features(self, texts: list[str]) -> Tensor:
-        """Texts -> [n, D], unit norm."""
+    def _tokens(self, texts: list[str]) -> Any:  # noqa: ANN401 (each library has its own)
+        """Tokens as `_text_features` takes them, cut at the context length."""
+
+    @abstractmethod
+    def _cut(self, texts: list[str], tokens: Any) -> int:  # noqa: ANN401
+        """How many of the texts lost tokens; `tokens` is what `_tokens` gave for them."""
+
+    @abstractmethod
+    def _text_features(self, tokens: Any) -> Tensor:  # noqa: ANN401
+        """Tokens -> [n, D], unit norm."""
 
     @torch.inference_mode()
-    def encode_image(self, images: Sequence[Image.Image] | Tensor) -> Tensor:
-        """Pictures, or [n, 3, H, W] uint8 as `preprocess` gives them -> [n, D], unit norm."""
+    def encode_image(self, images: Pictures, *, batch_size: int | None = None) -> Tensor:
+        """Features of pictures, unit norm: [D] of one picture, [n, D] of several.
+
+        Args:
+            images: one or an iterable of PIL images, paths, bytes of files, arrays ([H, W, 3] or
+                [H, W]) and tensors ([3, H, W]); arrays and tensors are uint8, or floats in [0, 1].
+                Each is resized and cropped by `preprocess`. [n, 3, H, W] uint8 as `preprocess`
+                gives them are taken as they are.
+            batch_size: pictures in one pass; default 64 on a CPU, 256 on a GPU, and all of pixels
+                that are taken as they are.
+
+        Raises:
+            InputError: a picture cannot be read; the message has its place and its name.
+            TypeError: something that is no picture.
+        """
         with self._autocast():
-            return self._image_features(self._pixels(images))
+            found = [self._image_features(p) for p in self._pixels(images, batch_size)]
+        features = torch.cat(found) if found else self._none()
+        return features[0] if is_one(images) else features
 
     @torch.inference_mode()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> [n, D], unit norm; what is longer than the context length is cut."""
-        if isinstance(texts, str):
-            raise TypeError("encode_text takes a list of strings, not one string")
-        with self._autocast():
-            return self._text_features(list(texts))
+    def encode_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        batch_size: int | None = None,
+        report_truncated: bool = True,
+    ) -> Tensor:
+        """Features of texts, unit norm: [D] of one text, [n, D] of several.
+
+        Args:
+            texts: one or several.
+            batch_size: texts in one pass; default 256 on a CPU, 1024 on a GPU.
+            report_truncated: warn in the log of texts that are longer than the context length;
+                they are cut in any case.
+
+        Raises:
+            TypeError: something that is no string.
+        """
+        several = [texts] if isinstance(texts, str) else list(texts)
+        for place, text in enumerate(several):
+            if not isinstance(text, str):
+                raise TypeError(f"text {place} is of type {type(text).__name__}: expected a string")
+        found, cut, first = [], 0, ""
+        for part in _parts(several, self._batch(batch_size, _TEXTS)):
+            tokens = self._tokens(part)
+            if report_truncated and (here := self._cut(part, tokens)):
+                first = first or next(text for text in part if self.truncated([text]))
+                cut += here
+            with self._autocast():
+                found.append(self._text_features(tokens))
+        if cut:
+            self._report(cut, len(several), first)
+        features = torch.cat(found) if found else self._none()
+        return features[0] if isinstance(texts, str) else features
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -132,10 +200,28 @@ class BaseEncoder(ABC):
         """sha256 of the tokens of some texts: the weights do not say which tokenizer is theirs."""
         return hashlib.sha256(json.dumps(self._ids(_PROBE)).encode()).hexdigest()
 
-    def _pixels(self, images: Sequence[Image.Image] | Tensor) -> Tensor:
-        if not isinstance(images, Tensor):
-            images = torch.stack([self.preprocess(image) for image in images])
-        return images.to(self.device)
+    def _pixels(self, images: Pictures, batch_size: int | None) -> Iterator[Tensor]:
+        """Batches of [b, 3, H, W] uint8, on the device."""
+        batch = self._batch(None, _PICTURES)
+        for pixels in pixel_batches(images, self.preprocess, self.image_size, batch_size, batch):
+            yield pixels.to(self.device)
+
+    def _batch(self, given: int | None, defaults: tuple[int, int]) -> int:
+        if given is None:
+            return defaults[self.device.type != "cpu"]
+        if given < 1:
+            raise InputError(f"batch_size {given}: expected 1 or more")
+        return given
+
+    def _none(self) -> Tensor:
+        return torch.zeros(0, self.width, device=self.device)
+
+    def _report(self, cut: int, texts: int, first: str) -> None:
+        log.warning(
+            "%d of %d texts %s cut at the context length of %d tokens, the first: %r",
+            *(cut, texts, "is" if cut == 1 else "are", self.context_length),
+            first if len(first) <= _SHOWN else f"{first[:_SHOWN]}...",
+        )
 
     def _autocast(self) -> torch.autocast:
         dtype = PRECISIONS[self.precision]
@@ -180,6 +266,14 @@ class Encoder(BaseEncoder):
         return self.model.get_buffer("mean").device
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        return self.model.image_size
+
+    @property
+    def width(self) -> int:
+        return self.model.width
+
+    @property
     def scale(self) -> Tensor:
         return self.model.scale.detach()
 
@@ -195,7 +289,7 @@ class Encoder(BaseEncoder):
     @torch.inference_mode()
     def caption(
         self,
-        images: Sequence[Image.Image] | Tensor,
+        images: Pictures,
         *,
         method: str = "greedy",
         max_length: int | None = None,
@@ -206,7 +300,7 @@ class Encoder(BaseEncoder):
         """Write a caption of each picture.
 
         Args:
-            images: pictures, or [n, 3, H, W] uint8 as `preprocess` gives them.
+            images: as `encode_image` takes them.
             method: "greedy", "top_p" or "beam".
             max_length: tokens without start and end; at most, and by default, what the context
                 holds.
@@ -217,13 +311,12 @@ class Encoder(BaseEncoder):
         Raises:
             ValueError: the model has no captioning decoder, or an option has no usable value.
         """
-        how = Generation(method=method, max_length=max_length, beams=beams, top_p=top_p, seed=seed)
-        with self._autocast():
-            return generate(self.model, self.tokenizer, self._pixels(images), how)
-
-    def truncated(self, texts: Sequence[str]) -> int:
-        texts = list(texts)
-        return self.tokenizer.truncated(texts, self.tokenizer(texts)) if texts else 0
+        written: list[str] = []
+        for pixels in self._pixels(images, None):
+            how = Generation(method, max_length, beams, top_p, seed + len(written))
+            with self._autocast():
+                written += generate(self.model, self.tokenizer, pixels, how)
+        return written
 
     @property
     def description(self) -> dict[str, Any]:
@@ -261,87 +354,13 @@ class Encoder(BaseEncoder):
     def _image_features(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)
 
-    def _text_features(self, texts: list[str]) -> Tensor:
-        tokens = self.tokenizer(texts)
+    def _tokens(self, texts: list[str]) -> Tensor:
+        return self.tokenizer(texts)
+
+    def _cut(self, texts: list[str], tokens: Tensor) -> int:
+        return self.tokenizer.truncated(texts, tokens)
+
+    def _text_features(self, tokens: Tensor) -> Tensor:
         if self.model.trimmer is not None:
             tokens = self.model.trimmer(tokens)
         return self.model.encode_text(tokens.to(self.device))
-
-
-def load(
-    path_or_name: str | Path,
-    device: str | torch.device | None = None,
-    precision: str | None = None,
-) -> BaseEncoder:
-    """Load a model for encoding.
-
-    Args:
-        path_or_name: a run, checkpoint or model folder of ours, a folder in open_clip's local-dir
-            format (with or without the prefix `local-dir:`), a Hugging Face folder of CLIP, SigLIP
-            or SigLIP 2, or an open_clip name, with its pretrained tag as `NAME/TAG`
-            (`ViT-B-32/openai`).
-        device: default the GPU if there is one.
-        precision: "fp32" (default), "bf16" or "fp16".
-
-    Returns:
-        An `Encoder`; for a Hugging Face folder a `vlp.interop.huggingface.HuggingFaceEncoder`.
-
-    Raises:
-        FileNotFoundError: a folder without a model, or without one of its files.
-        ValueError: an unknown name, or a folder whose files contradict each other.
-    """
-    from vlp.interop.huggingface import HuggingFaceEncoder, is_huggingface  # it imports this module
-
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    precision = precision or "fp32"
-    source = str(path_or_name).removeprefix("local-dir:")
-    path = Path(source).expanduser()
-    if not path.is_dir():
-        return _load_named(source, device, precision)
-    if is_huggingface(path):
-        return HuggingFaceEncoder(path, device=device, precision=precision)
-    return _load_folder(path, device, precision)
-
-
-def _load_folder(path: Path, device: torch.device, precision: str) -> Encoder:
-    try:
-        folder = find_published(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}, and no Hugging Face folder (config.json)") from None
-    card = read_card(folder)
-    model = build_model(ModelConfig(arch=str(folder / CONFIG_FILE), weights=str(folder)))
-    model_cfg = model.description.model_cfg
-    tokenizer = build_tokenizer(model_cfg, source=str(folder))
-    model.rename(card.name if card else str(folder))
-    model.trim_exactly()
-    encoder = Encoder(
-        model.to(device).eval(),
-        tokenizer,
-        precision=precision,
-        path=str(folder),
-        act_known=card is not None or says_activation(model_cfg),
-    )
-    if card is not None:
-        card.check(encoder.fingerprint)
-    return encoder
-
-
-def _load_named(source: str, device: torch.device, precision: str) -> Encoder:
-    arch, _, tag = source.partition("/")
-    if not arch:
-        raise FileNotFoundError(f"there is no folder {source}")
-    if arch not in open_clip.list_models():
-        near = get_close_matches(arch, open_clip.list_models(), n=3, cutoff=0.5)
-        hint = f"; near it are {', '.join(near)}" if near else ""
-        raise ValueError(f"{source!r} is no folder, and {arch!r} is no open_clip model{hint}")
-    if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
-        raise ValueError(
-            f"{source!r} is no folder, and as a model's name it lacks a pretrained tag, "
-            f"NAME/TAG; tags of {arch}: {tags}"
-        )
-    model = build_model(ModelConfig(arch=arch, weights=tag))
-    tokenizer = build_tokenizer(model.description.model_cfg)
-    model.rename(arch)
-    model.trim_exactly()
-    return Encoder(model.to(device).eval(), tokenizer, precision=precision, path=source)

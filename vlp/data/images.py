@@ -92,6 +92,25 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     return Decoded(rgb, file_format, mode, frames, changed)
 
 
+def to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture that is already open, by the same table; the given one stays as it is.
+
+    Raises:
+        UnreadableImageError: truncated, larger than `max_pixels`, or of a format that is not read.
+    """
+    if image.format not in (None, *_READABLE):
+        raise UnreadableImageError(f"the format {image.format} is not read")
+    _check_size(*image.size, max_pixels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except Exception as error:  # as in `decode`
+        raise UnreadableImageError(f"{type(error).__name__}: {error}") from error
+    return image if image.mode == "RGB" and not _transparent(image) else _to_rgb(image)
+
+
 def _check_icon(data: bytes, max_pixels: int) -> None:
     """Pillow decodes an icon when it opens it; the PNGs inside say how large they are."""
     if data.startswith(_ICON):

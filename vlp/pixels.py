@@ -1,0 +1,131 @@
+"""Pictures as users have them, to the pixels that a model reads.
+
+Files, bytes and PIL images go through the policy of `vlp.data.images`: upright by their metadata,
+alpha on white, bombs refused. Arrays and tensors are pixels already: they are only resized.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vlp.data.images import UnreadableImageError, decode, to_rgb
+from vlp.errors import InputError
+
+Picture: TypeAlias = "Image.Image | str | PathLike[str] | bytes | np.ndarray[Any, Any] | Tensor"
+Pictures: TypeAlias = Picture | Iterable[Picture]
+KINDS = (
+    "a PIL image, a path, bytes of a file, an array [H, W, 3] or [H, W], or a tensor [3, H, W]"
+)
+
+
+def is_one(pictures: Pictures) -> bool:
+    """Whether this is a picture, rather than several."""
+    if isinstance(pictures, np.ndarray):
+        return pictures.ndim <= 3
+    if isinstance(pictures, Tensor):
+        return pictures.ndim <= 3
+    return isinstance(pictures, Image.Image | str | PathLike | bytes | bytearray | memoryview)
+
+
+def pixel_batches(
+    pictures: Pictures,
+    preprocess: Callable[[Image.Image], Tensor],
+    size: tuple[int, int],
+    batch_size: int | None,
+    default: int,
+) -> Iterator[Tensor]:
+    """The pictures in batches of [b, 3, H, W] uint8, read as they are needed.
+
+    Args:
+        pictures: one or several.
+        preprocess: of the model.
+        size: (height, width) that it gives. uint8 tensors [n, 3, H, W] of this size are taken as
+            they are.
+        batch_size: pictures at a time.
+        default: where no size is given, except for pixels that are taken as they are: those are
+            one batch already.
+
+    Raises:
+        InputError: a picture cannot be used; the message has its place and its name.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size {batch_size}: expected 1 or more")
+    if isinstance(pictures, Tensor) and _is_ready(pictures, size):
+        pixels = pictures if pictures.ndim == 4 else pictures[None]
+        if len(pixels):
+            yield from pixels.split(batch_size or len(pixels))
+        return
+    several = [pictures] if is_one(pictures) else pictures
+    if not isinstance(several, Iterable):
+        raise TypeError(f"{type(pictures).__name__} is no picture: choices are {KINDS}")
+    named = ((_name(place, own, pictures), own) for place, own in enumerate(several))
+    prepared = (preprocess(_rgb(own, name)) for name, own in named)
+    while chunk := list(islice(prepared, batch_size or default)):
+        yield torch.stack(chunk)
+
+
+def _is_ready(pixels: Tensor, size: tuple[int, int]) -> bool:
+    shape = (3, *size)
+    return pixels.dtype == torch.uint8 and pixels.ndim in (3, 4) and pixels.shape[-3:] == shape
+
+
+def _name(place: int, picture: object, given: object) -> str:
+    """How an error calls a picture."""
+    file = f" ({fspath(picture)})" if isinstance(picture, str | PathLike) else ""
+    return f"the picture{file}" if picture is given else f"picture {place}{file}"
+
+
+def _rgb(picture: object, name: str) -> Image.Image:
+    try:
+        if isinstance(picture, Image.Image):
+            return to_rgb(picture)
+        if isinstance(picture, str | PathLike):
+            return decode(_read(Path(picture), name)).image
+        if isinstance(picture, bytes | bytearray | memoryview):
+            return decode(bytes(picture)).image
+        if isinstance(picture, np.ndarray):
+            return _from_array(picture, name)
+        if isinstance(picture, Tensor):
+            return _from_tensor(picture, name)
+    except UnreadableImageError as error:
+        raise InputError(f"{name} is not readable: {error}") from error
+    raise TypeError(f"{name} is of type {type(picture).__name__}: choices are {KINDS}")
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        hint = "; addresses are not fetched" if str(path).startswith(("http:", "https:")) else ""
+        raise InputError(f"{name} cannot be read: {error.strerror}{hint}") from error
+
+
+def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:
+    colours = array.ndim == 3 and array.shape[2] == 3
+    if not (colours or array.ndim == 2) or not array.size:
+        raise InputError(f"{name} has shape {list(array.shape)}: an array is [H, W, 3] or [H, W]")
+    if array.dtype != np.uint8:
+        if not np.issubdtype(array.dtype, np.floating):
+            raise InputError(f"{name} has dtype {array.dtype}: choices are uint8 and floats")
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 1):  # also for NaN
+            raise InputError(
+                f"{name} has values from {low:g} to {high:g}: floats are pixels in [0, 1], "
+                "not yet normalised"
+            )
+        array = (array * 255).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def _from_tensor(pixels: Tensor, name: str) -> Image.Image:
+    if pixels.ndim != 3 or pixels.shape[0] != 3:
+        raise InputError(f"{name} has shape {list(pixels.shape)}: a tensor is [3, H, W]")
+    pixels = pixels.detach().permute(1, 2, 0).cpu()
+    return _from_array((pixels.float() if pixels.is_floating_point() else pixels).numpy(), name)

@@ -1,0 +1,1 @@
+"""Search: embeddings on disk, indexes, queries, and the server of the page."""

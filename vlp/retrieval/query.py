@@ -1,0 +1,105 @@
+"""What is searched for, and what is found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlp.errors import InputError
+
+MOST_RESULTS = 10_000  # of one search
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A search. Its parts (texts, images, like, vectors) add up to one direction.
+
+    Args:
+        texts: what to see.
+        images: pictures like these, as `encode_image` takes them.
+        like: ids of the index: pictures like these.
+        vectors: directions [D] that were encoded elsewhere.
+        without: texts that are not to be seen.
+        weights: of texts, images, like and vectors, in this order; default 1 each.
+        where: a condition on the metadata, e.g. `split = 'val' AND width > 500`.
+        k: how many results.
+        offset: so many are left out, for further pages.
+        threshold: the least cosine.
+        least_percentile: the least percentile, 0 to 100.
+        hubness: whether pictures that are near to every query are marked down.
+        group: whether near-duplicates are shown as one.
+    """
+
+    texts: Sequence[str] = ()
+    images: Sequence[Any] = ()
+    like: Sequence[int] = ()
+    vectors: Sequence[Any] = ()
+    without: Sequence[str] = ()
+    weights: Sequence[float] = ()
+    where: str | None = None
+    k: int = 20
+    offset: int = 0
+    threshold: float | None = None
+    least_percentile: float | None = None
+    hubness: bool = False
+    group: bool = False
+
+    def __post_init__(self) -> None:
+        parts = len(self.texts) + len(self.images) + len(self.like) + len(self.vectors)
+        if not parts:
+            raise InputError("the query is empty: it needs a text, a picture or an id")
+        for text in (*self.texts, *self.without):
+            if not text.strip():
+                raise InputError("the query has an empty text")
+        if self.weights and len(self.weights) != parts:
+            raise InputError(f"{len(self.weights)} weights for {parts} parts of the query")
+        if not all(np.isfinite(weight) and weight > 0 for weight in self.weights):
+            raise InputError(f"weights must be positive, got {list(self.weights)}")
+        if self.k < 1 or self.offset < 0 or self.k + self.offset > MOST_RESULTS:
+            raise InputError(
+                f"k {self.k} and offset {self.offset}: k must be 1 or more, offset 0 or more, "
+                f"and both together at most {MOST_RESULTS}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A picture that was found.
+
+    Args:
+        id: its id in the index.
+        cosine: with the query.
+        percentile: 0 to 100, share of background queries of the same kind that score lower on this
+            picture; None where the index has no background.
+        score: what the order goes by: the cosine, or corrected for hubness 2 cos - r(x).
+        metadata: its row without the id.
+        duplicates: ids of near-duplicates that it stands for.
+    """
+
+    id: int
+    cosine: float
+    percentile: float | None
+    score: float
+    metadata: dict[str, Any]
+    duplicates: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search gives.
+
+    Args:
+        hits: best first.
+        searched: how many pictures the condition lets through.
+        more: whether a next page would have hits.
+        notes: what the user should know, e.g. a text that was cut.
+        vector: [D] the query's direction.
+    """
+
+    hits: list[Hit]
+    searched: int
+    more: bool
+    notes: list[str] = field(default_factory=list)
+    vector: NDArray[np.float32]

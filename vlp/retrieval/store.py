@@ -1,0 +1,263 @@
+"""An index on disk: rows are added and removed, and every change is there wholly or not at all.
+
+Files are immutable; a change writes new ones, flushes them and then replaces `index.json`, which
+names all that belong. Whoever is killed before that leaves files that nobody names, which the next
+writer removes. Writers exclude each other by a lock that ends with their process; readers need
+none.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vlp.data.files import replace_atomically
+from vlp.errors import InputError, RunError
+from vlp.retrieval.backends import backend_class
+from vlp.retrieval.backends.base import Change, Say
+from vlp.retrieval.background import Background, read_background
+from vlp.retrieval.manifest import (
+    MANIFEST_FILE,
+    BackendMark,
+    Manifest,
+    Modality,
+    ModelMark,
+    read_manifest,
+    write_manifest,
+)
+from vlp.retrieval.segments import SegmentWriter
+from vlp.retrieval.snapshot import ID, SEGMENTS, Rows, Snapshot, Vectors, open_snapshot
+
+_LOCK = ".lock"
+_SUFFIXES = (".vectors.npy", ".hubness.npy", ".metadata.arrow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """Rows to add.
+
+    Args:
+        vectors: [n, D] float16, unit vectors.
+        table: n rows of metadata; the store adds the ids.
+    """
+
+    vectors: Vectors
+    table: pa.Table
+
+
+class Store:
+    """An index that exists.
+
+    Args:
+        folder: of the index.
+
+    Raises:
+        InputError: it is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        read_manifest(folder)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        *,
+        dim: int,
+        modality: Modality,
+        model: ModelMark | None,
+        background: Background | None,
+    ) -> "Store":
+        """A new, empty index with exact search.
+
+        Raises:
+            InputError: the folder already holds one, or something else.
+        """
+        if (folder / MANIFEST_FILE).exists():
+            raise InputError(f"{folder} is an index already")
+        foreign = [name for name in os.listdir(folder) if name != _LOCK] if folder.is_dir() else []
+        if foreign:
+            raise InputError(f"{folder} is not empty (e.g. {min(foreign)})")
+        folder.mkdir(parents=True, exist_ok=True)
+        name = None
+        if background is not None:
+            name = "background.npz"
+            replace_atomically(folder / name, background.write)
+        mark = BackendMark(name="exact")
+        write_manifest(
+            folder,
+            Manifest(dim=dim, modality=modality, model=model, backend=mark, background=name),
+        )
+        return cls(folder)
+
+    def snapshot(self) -> Snapshot:
+        """The newest state."""
+        return open_snapshot(self.folder)
+
+    def background(self, manifest: Manifest) -> Background | None:
+        """What hits are compared with; None where no model is known."""
+        if manifest.background is None:
+            return None
+        return read_background(self.folder / manifest.background)
+
+    def change(
+        self,
+        *,
+        add: Sequence[Addition] = (),
+        remove: Sequence[int] | Rows = (),
+        sources: Sequence[Mapping[str, Any]] | None = None,
+        say: Say = print,
+    ) -> Rows:
+        """Add and remove rows in one change.
+
+        Args:
+            add: rows to add.
+            remove: ids.
+            sources: the manifest's list of data, when that changes.
+            say: tells people what a backend does.
+
+        Returns:
+            The new rows' ids, ascending, in the order given.
+
+        Raises:
+            InputError: vectors or metadata that do not fit the index; an id that it does not hold.
+            RunError: another writer is at work, or the backend failed.
+        """
+        with self._writing() as before:
+            manifest = before.manifest
+            gone = np.unique(before.rows_of(remove))
+            vectors, table = self._checked(before, add)
+            ids = np.arange(manifest.next_id, manifest.next_id + len(vectors), dtype=np.int64)
+            after = replace(
+                manifest,
+                generation=manifest.generation + 1,
+                next_id=manifest.next_id + len(ids),
+                sources=manifest.sources if sources is None else tuple(map(dict, sources)),
+            )
+            live = before.live.copy()
+            live[gone] = False
+            writer = SegmentWriter(self.folder, self.background(manifest))
+            after, kept = writer.write(before, after, live, vectors, table.add_column(0, ID, [ids]))
+            self._commit(after, kept, manifest.backend, say)
+        return ids
+
+    def rebuild(self, backend: str, options: Mapping[str, Any], say: Say = print) -> None:
+        """Build the backend afresh, or another one; removed rows are dropped for good.
+
+        Raises:
+            InputError: an unknown backend or option.
+            RunError: another writer is at work, or the backend failed.
+        """
+        kind = backend_class(backend)
+        options = kind.check(options)
+        with self._writing() as before:
+            old = before.manifest
+            after = replace(old, generation=old.generation + 1)
+            if not before.live.all():
+                writer = SegmentWriter(self.folder, None)
+                after = writer.compact(before, after, before.live)
+            self._commit(after, 0, BackendMark(name=backend, options=options), say)
+            if old.backend.name != backend:
+                was = backend_class(old.backend.name)
+                was(before, old.backend.options, old.backend.state).destroy()
+
+    def _commit(self, after: Manifest, kept: int, backend: BackendMark, say: Say) -> None:
+        """Let the backend follow, then make the change visible and remove what is old.
+
+        Args:
+            after: the new state but for its backend.
+            kept: so many of the first rows are as they were; 0 when rows have moved.
+            backend: before the change.
+            say: tells people what a backend does.
+        """
+        change = Change(
+            folder=self.folder,
+            after=Snapshot(self.folder, after),
+            first_new_row=kept,
+            options=backend.options,
+            state=backend.state if kept else {},
+            generation=after.generation,
+            say=say,
+        )
+        state = backend_class(backend.name).update(change)
+        after = replace(after, backend=replace(backend, state=state))
+        write_manifest(self.folder, after)
+        _sweep(self.folder, after)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Snapshot]:
+        """The newest state, which nobody else changes meanwhile."""
+        with open(self.folder / _LOCK, "ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is changing {self.folder}: try later") from None
+            before = self.snapshot()
+            _sweep(self.folder, before.manifest)  # of a writer that was killed
+            yield before
+
+    def _checked(self, before: Snapshot, add: Sequence[Addition]) -> tuple[Vectors, pa.Table]:
+        """All new rows as one.
+
+        Raises:
+            InputError: they do not fit one another or the index.
+        """
+        vectors = [np.asarray(part.vectors, np.float16) for part in add]
+        for array, part in zip(vectors, add, strict=True):
+            if array.ndim != 2 or array.shape[1] != before.dim:
+                raise InputError(
+                    f"vectors of shape {array.shape} do not fit the index {self.folder}, "
+                    f"whose vectors have {before.dim} numbers"
+                )
+            if len(array) != len(part.table):
+                raise InputError(f"{len(array)} vectors, but {len(part.table)} rows of metadata")
+            if ID in part.table.schema.names:
+                raise InputError(f"the column {ID!r} is the index's own; rename that of the data")
+            _check_unit(array)
+        known = pa.schema([(n, kind) for n, kind in before.columns.items() if n != ID])
+        try:
+            schema = pa.unify_schemas([known, *(part.table.schema for part in add)])
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(
+                f"a column of the metadata has another type in {self.folder}: {error}"
+            ) from None
+        empty = np.empty((0, before.dim), np.float16)
+        names = [n for n in schema.names if any(n in part.table.schema.names for part in add)]
+        tables = [part.table for part in add] or [pa.table({})]
+        joined = pa.concat_tables(tables, promote_options="default")
+        return np.concatenate([empty, *vectors]), joined.select(names)
+
+
+def _check_unit(vectors: Vectors) -> None:
+    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < 1e-2))  # also NaN
+    if len(wrong):
+        raise InputError(
+            f"{len(wrong)} of {len(norms)} vectors have not the length 1; "
+            f"the first is number {wrong[0]} with {norms[wrong[0]]:.4g}"
+        )
+
+
+def _sweep(folder: Path, manifest: Manifest) -> None:
+    """Remove files that the manifest does not name: of states before, and of killed writers.
+
+    What no index writes is left alone.
+    """
+    named = {f"{SEGMENTS}/{s.name}{suffix}" for s in manifest.segments for suffix in _SUFFIXES}
+    named |= {str(manifest.removed), *manifest.backend.state.get("files", ())}
+    for pattern in (f"{SEGMENTS}/*", "removed-*", "backend-*", ".*.tmp", f"{SEGMENTS}/.*.tmp"):
+        for path in folder.glob(pattern):
+            if str(path.relative_to(folder)) in named:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
