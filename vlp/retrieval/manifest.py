@@ -56,6 +56,7 @@ class Manifest:
         removed_rows: how many they are.
         background: file of the background's vectors, if there is one.
         sources: the data that `refresh` looks through, with the options to read them.
+        aside: file of the data's pictures that have no row, copies and unreadable ones, if any.
     """
 
     dim: int
@@ -69,6 +70,7 @@ class Manifest:
     removed_rows: int = 0
     background: str | None = None
     sources: tuple[dict[str, Any], ...] = ()
+    aside: str | None = None
     schema: int = SCHEMA
 
     @property

@@ -104,14 +104,16 @@ class SegmentWriter:
         name = f"{generation:06d}-{number}"
         stem = self.folder / SEGMENTS / name
 
-        def write_table(path: Path) -> None:
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_table(table.combine_chunks())
-
         replace_atomically(Path(f"{stem}.vectors.npy"), lambda path: _save(path, vectors))
         replace_atomically(Path(f"{stem}.hubness.npy"), lambda path: _save(path, hubness))
-        replace_atomically(Path(f"{stem}.metadata.arrow"), write_table)
+        replace_atomically(Path(f"{stem}.metadata.arrow"), lambda path: write_table(path, table))
         return Segment(name=name, rows=len(vectors))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write an Arrow file that can be memory-mapped."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

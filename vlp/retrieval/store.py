@@ -32,10 +32,19 @@ from vlp.retrieval.manifest import (
     read_manifest,
     write_manifest,
 )
-from vlp.retrieval.segments import SegmentWriter
+from vlp.retrieval.segments import SegmentWriter, write_table
 from vlp.retrieval.snapshot import ID, SEGMENTS, Rows, Snapshot, Vectors, open_snapshot
 
 _LOCK = ".lock"
+ASIDE = pa.schema(
+    [
+        ("image_path", pa.string()),
+        ("mark", pa.string()),  # by which a change of the picture shows
+        ("sha256", pa.string()),  # of a copy: the row with these bytes stands for it
+        ("problem", pa.string()),  # why it could not be embedded
+        ("indexed_from", pa.string()),
+    ]
+)
 _SUFFIXES = (".vectors.npy", ".hubness.npy", ".metadata.arrow")
 
 
@@ -50,6 +59,19 @@ class Addition:
 
     vectors: Vectors
     table: pa.Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Data that rows came from, for `refresh`.
+
+    Args:
+        data: of each where it is and how it is read.
+        aside: pictures of the data that have no row, by the schema `ASIDE`.
+    """
+
+    data: Sequence[Mapping[str, Any]]
+    aside: pa.Table
 
 
 class Store:
@@ -113,7 +135,7 @@ class Store:
         *,
         add: Sequence[Addition] = (),
         remove: Sequence[int] | Rows = (),
-        sources: Sequence[Mapping[str, Any]] | None = None,
+        sources: Sources | None = None,
         say: Say = print,
     ) -> Rows:
         """Add and remove rows in one change.
@@ -121,7 +143,7 @@ class Store:
         Args:
             add: rows to add.
             remove: ids.
-            sources: the manifest's list of data, when that changes.
+            sources: what is known of the data that the rows came from, when that changes.
             say: tells people what a backend does.
 
         Returns:
@@ -140,8 +162,9 @@ class Store:
                 manifest,
                 generation=manifest.generation + 1,
                 next_id=manifest.next_id + len(ids),
-                sources=manifest.sources if sources is None else tuple(map(dict, sources)),
             )
+            if sources is not None:
+                after = self._with(after, sources)
             live = before.live.copy()
             live[gone] = False
             writer = SegmentWriter(self.folder, self.background(manifest))
@@ -168,6 +191,19 @@ class Store:
             if old.backend.name != backend:
                 was = backend_class(old.backend.name)
                 was(before, old.backend.options, old.backend.state).destroy()
+
+    def aside(self, manifest: Manifest) -> pa.Table:
+        """The table of `Sources.aside`."""
+        if manifest.aside is None:
+            return ASIDE.empty_table()
+        return pa.ipc.open_file(pa.memory_map(str(self.folder / manifest.aside))).read_all()
+
+    def _with(self, after: Manifest, sources: Sources) -> Manifest:
+        name = None
+        if len(sources.aside):
+            name = f"aside-{after.generation:06d}.arrow"
+            replace_atomically(self.folder / name, lambda path: write_table(path, sources.aside))
+        return replace(after, sources=tuple(map(dict, sources.data)), aside=name)
 
     def _commit(self, after: Manifest, kept: int, backend: BackendMark, say: Say) -> None:
         """Let the backend follow, then make the change visible and remove what is old.
@@ -252,8 +288,15 @@ def _sweep(folder: Path, manifest: Manifest) -> None:
     What no index writes is left alone.
     """
     named = {f"{SEGMENTS}/{s.name}{suffix}" for s in manifest.segments for suffix in _SUFFIXES}
-    named |= {str(manifest.removed), *manifest.backend.state.get("files", ())}
-    for pattern in (f"{SEGMENTS}/*", "removed-*", "backend-*", ".*.tmp", f"{SEGMENTS}/.*.tmp"):
+    named |= {str(manifest.removed), str(manifest.aside), *manifest.backend.state.get("files", ())}
+    for pattern in (
+        f"{SEGMENTS}/*",
+        "removed-*",
+        "aside-*",
+        "backend-*",
+        ".*.tmp",
+        f"{SEGMENTS}/.*.tmp",
+    ):
         for path in folder.glob(pattern):
             if str(path.relative_to(folder)) in named:
                 continue
