@@ -27,6 +27,7 @@ from eval.spec import EvalSpec
 from eval.suites import SUITES, plan
 from eval.tasks import TASKS
 from vlp.command_line import FAILED, INTERRUPTED, MISUSED, Parser
+from vlp.device import checked_device
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(given: Namespace) -> int:
     """Evaluate checkpoints; the exit status."""
     jobs, problems = _jobs(given)
-    device = _join_group(_checked_device(given.device))
+    device = _join_group(str(checked_device(given.device)))
     output = _writable(Path(given.output).expanduser())
     cache = None if given.cache == "none" else Path(given.cache or output / "cache")
     settings = Settings(
@@ -202,27 +203,6 @@ def _writable(folder: Path) -> Path:
     except OSError as error:
         raise ValueError(f"output {folder} cannot be written: {error.strerror}") from None
     return folder
-
-
-def _checked_device(name: str | None) -> str:
-    """The name of a device that this machine has; without one the GPU if there is one."""
-    counts = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-        "xpu": torch.xpu.device_count(),
-    }
-    if name is None:
-        return "cuda" if counts["cuda"] else "cpu"
-    try:
-        device = torch.device(name)
-        there = (device.index or 0) < counts.get(device.type, 0)
-    except RuntimeError:
-        there = False
-    if not there:
-        choices = [kind + ":N" * (count > 1) for kind, count in counts.items() if count]
-        raise ValueError(f"device {name!r}: choices are {', '.join(choices)}")
-    return name
 
 
 def _join_group(device: str) -> str:

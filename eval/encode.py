@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Never, TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from eval.spec import EvalSpec
 from vlp import dist
 from vlp.data.images import UnreadableImageError
 from vlp.data.loader import draw_from, leave_signals_to_the_parent
+from vlp.encoder import BaseEncoder
 
 logger = logging.getLogger(__name__)
 _NAMED = 20  # unreadable pictures named one by one in the log
@@ -146,7 +148,7 @@ def encode_texts(
     Raises:
         ValueError: the features are no numbers.
     """
-    encode = encode or encoder.encode_text
+    encode = encode or _encoder_of_texts(encoder, batch)
     unique = _by_length(set(texts), encoder)
     features, positions = [], []
     with _progress(len(unique), "texts", show_progress) as bar:
@@ -158,6 +160,13 @@ def encode_texts(
     _check_finite(everything, "text", unique)
     place = {text: i for i, text in enumerate(unique)}
     return everything[torch.tensor([place[text] for text in texts], device=everything.device)]
+
+
+def _encoder_of_texts(encoder: Encodes, batch: int) -> Callable[[Sequence[str]], Tensor]:
+    """One pass a call; the tasks count for themselves what is cut."""
+    if isinstance(encoder, BaseEncoder):
+        return partial(encoder.encode_text, batch_size=batch, report_truncated=False)
+    return encoder.encode_text
 
 
 def _by_length(texts: Collection[str], encoder: Encodes) -> list[str]:

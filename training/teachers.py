@@ -6,7 +6,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from training.config import TeacherConfig
-from vlp.encoder import Encoder, load
+from vlp.encoder import Encoder
+from vlp.loading import load
 from vlp.model import DualEncoder
 from vlp.model.build import read_arch
 from vlp.model.tokens import Tokenizer

@@ -5,6 +5,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -311,11 +312,12 @@ class Encoder(BaseEncoder):
         Raises:
             ValueError: the model has no captioning decoder, or an option has no usable value.
         """
+        how = Generation(method=method, max_length=max_length, beams=beams, top_p=top_p, seed=seed)
         written: list[str] = []
         for pixels in self._pixels(images, None):
-            how = Generation(method, max_length, beams, top_p, seed + len(written))
+            own = replace(how, seed=seed + len(written))
             with self._autocast():
-                written += generate(self.model, self.tokenizer, pixels, how)
+                written += generate(self.model, self.tokenizer, pixels, own)
         return written
 
     @property

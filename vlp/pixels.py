@@ -18,11 +18,9 @@ from torch import Tensor
 from vlp.data.images import UnreadableImageError, decode, to_rgb
 from vlp.errors import InputError
 
-Picture: TypeAlias = "Image.Image | str | PathLike[str] | bytes | np.ndarray[Any, Any] | Tensor"
+Picture: TypeAlias = Image.Image | str | PathLike[str] | bytes | np.ndarray[Any, Any] | Tensor
 Pictures: TypeAlias = Picture | Iterable[Picture]
-KINDS = (
-    "a PIL image, a path, bytes of a file, an array [H, W, 3] or [H, W], or a tensor [3, H, W]"
-)
+KINDS = "a PIL image, a path, bytes of a file, an array [H, W, 3] or [H, W], or a tensor [3, H, W]"
 
 
 def is_one(pictures: Pictures) -> bool:
@@ -60,7 +58,8 @@ def pixel_batches(
     if isinstance(pictures, Tensor) and _is_ready(pictures, size):
         pixels = pictures if pictures.ndim == 4 else pictures[None]
         if len(pixels):
-            yield from pixels.split(batch_size or len(pixels))
+            step = batch_size or len(pixels)
+            yield from (pixels[start : start + step] for start in range(0, len(pixels), step))
         return
     several = [pictures] if is_one(pictures) else pictures
     if not isinstance(several, Iterable):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+PICKLED_FILE = "open_clip_pytorch_model.bin"  # in folders of open_clip's without safetensors
 CARD_FILE = "vlp.json"
 CAPTIONER_FILE = "vlp_captioner.safetensors"  # a decoder that open_clip's format has no place for
 COMPLETE_FILE = "complete.json"  # written last into a checkpoint: it lists what belongs to it

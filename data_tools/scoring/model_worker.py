@@ -12,8 +12,9 @@ from typing import Any, Literal
 import torch
 
 from data_tools.engine import Options, cores
-from vlp.encoder import BaseEncoder, load
+from vlp.encoder import BaseEncoder
 from vlp.errors import InputError
+from vlp.loading import load
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -72,7 +73,7 @@ def identify(model: WorkerModel) -> Identity:
     Raises:
         InputError: it cannot be loaded.
     """
-    encoder = _load(model.source, "cpu", model.precision)
+    encoder = load(model.source, "cpu", model.precision)
     protocol = {k: v for k, v in encoder.protocol.items() if k not in _WITHOUT_EFFECT}
     return Identity(
         settings={"model": encoder.fingerprint, **protocol},
@@ -90,7 +91,7 @@ def loaded(model: WorkerModel) -> BaseEncoder:
 @functools.cache
 def _cached(source: str, device: str, precision: str) -> BaseEncoder:
     torch.backends.cudnn.allow_tf32 = False  # otherwise "fp32" convolutions have ten bits
-    return _load(source, device, precision)
+    return load(source, device, precision)
 
 
 def _own_device(model: WorkerModel) -> str:
@@ -98,10 +99,3 @@ def _own_device(model: WorkerModel) -> str:
         return "cpu"
     place = multiprocessing.current_process()._identity or (1,)  # of the parent's n-th child
     return f"cuda:{(place[0] - 1) % torch.cuda.device_count()}"
-
-
-def _load(source: str, device: str, precision: str) -> BaseEncoder:
-    try:
-        return load(source, device=device, precision=precision)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--model {source}: {error}") from None

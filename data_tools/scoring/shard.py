@@ -131,11 +131,16 @@ def _encode_texts(
     """Each different text once, the shortest first, as a batch is as long as its longest one."""
     unique = sorted(set(texts), key=lambda text: (len(text), text))
     parts = [
-        _numbers(encoder.encode_text(unique[start : start + scoring.batch]), scoring)
+        _numbers(_encode_batch(unique[start : start + scoring.batch], encoder), scoring)
         for start in range(0, len(unique), scoring.batch)
     ]
     rows = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
     return {text: place for place, text in enumerate(unique)}, rows
+
+
+def _encode_batch(texts: Sequence[str], encoder: BaseEncoder) -> Tensor:
+    """One pass; what is cut is counted for the whole run."""
+    return encoder.encode_text(texts, batch_size=len(texts), report_truncated=False)
 
 
 def _encode_pictures(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.__main__ import _checked_device, _join_group, main
+from eval.__main__ import _join_group, main
 from eval.report import figures
 from eval.report.examples import confused_pairs
 from eval.report.report import write_report
@@ -21,6 +21,7 @@ from eval.report.summary_table import summary_rows
 from eval.run import evaluate
 from eval.spec import EvalSpec
 from vlp.checkpoint import publish
+from vlp.device import checked_device
 from vlp.model.build import ModelConfig, build_model
 from vlp.model.tokens import build_tokenizer
 
@@ -354,7 +355,7 @@ def test_the_group_is_one_for_the_device(monkeypatch, gpus, cpu):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("eval.__main__.PartialState", lambda cpu: asked.append(cpu) or State())
-    assert _join_group(_checked_device(None)) == "here"
+    assert _join_group(str(checked_device(None))) == "here"
     assert asked == [cpu]
 
 

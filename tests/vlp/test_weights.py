@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import vlp
 from vlp.checkpoint import publish
+from vlp.errors import InputError
 from vlp.model import ModelConfig, build_model
 from vlp.model.tokens import build_tokenizer
 from vlp.published import WEIGHTS_FILE
@@ -79,7 +80,7 @@ def test_a_pickle_that_runs_code_is_refused(tiny_arch, tmp_path):
 
 def test_a_pretrained_tag_brings_its_activation(monkeypatch):
     # the weights themselves cannot be had without a network; only their loading is left out
-    monkeypatch.setattr("vlp.model.build.load_weights", lambda *_: None)
+    monkeypatch.setattr("vlp.model.build.load_weights", lambda *_, strict: None)
     assert build_model(ModelConfig(arch="RN50", weights="openai")).description.act == "quick_gelu"
     plain = ModelConfig(arch="ViT-B-32", weights="datacomp_s_s13m_b4k")
     assert build_model(plain).description.act == "gelu"
@@ -109,8 +110,7 @@ def test_load_returns_unit_vectors(published):
     assert torch.allclose(torch.cat([image, text]).norm(dim=-1), torch.ones(5))
     assert encoder.scale == pytest.approx(1 / 0.07, rel=1e-4)
     assert len(encoder.fingerprint) == 64
-    with pytest.raises(TypeError, match="a list of strings"):
-        encoder.encode_text("a dog")
+    assert encoder.encode_text("a dog").shape == (16,)
 
 
 def test_files_that_do_not_belong_together_are_refused(published):
@@ -131,5 +131,5 @@ def test_an_activation_other_than_the_trained_one_is_refused(published):
 
 
 def test_a_folder_without_a_model_says_where_it_looked(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no run with a complete checkpoint"):
+    with pytest.raises(InputError, match=r"no run with a complete checkpoint"):
         vlp.load(tmp_path)

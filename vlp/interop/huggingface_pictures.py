@@ -16,6 +16,8 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 from transformers import AutoImageProcessor
 
+from vlp.errors import InputError
+
 FILES = ("preprocessor_config.json", "processor_config.json")  # transformers 5 writes the second
 _CLASSES = ("CLIPImageProcessor", "SiglipImageProcessor")
 _NEEDED = {"do_resize": True, "do_rescale": True, "do_normalize": True}
@@ -76,27 +78,27 @@ def read_preprocess(folder: Path) -> HuggingFacePreprocess:
     """The preprocessing of a folder, with transformers' defaults for what its file leaves out.
 
     Raises:
-        FileNotFoundError: there is no file of an image processor.
-        ValueError: an image processor of another kind, or with steps that are not done here.
+        InputError: there is no file of an image processor, or it is of one of another kind or with
+            steps that are not done here.
     """
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{folder} lacks {' or '.join(FILES)}")
+        raise InputError(f"{folder} lacks {' or '.join(FILES)}")
     auto: Any = AutoImageProcessor
     processor = auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     kind = type(processor).__name__
     if not kind.startswith(_CLASSES):
-        raise ValueError(f"{path}: image processor {kind}: choices are {', '.join(_CLASSES)}")
+        raise InputError(f"{path}: image processor {kind}: choices are {', '.join(_CLASSES)}")
     config = processor.to_dict()
     for name, value in _NEEDED.items():
         if bool(config.get(name)) is not value:
-            raise ValueError(f"{path}: {name} must be {value}, is {config.get(name)}")
+            raise InputError(f"{path}: {name} must be {value}, is {config.get(name)}")
     if abs(config["rescale_factor"] * 255 - 1) > 1e-6:
-        raise ValueError(f"{path}: rescale_factor must be 1/255, is {config['rescale_factor']}")
+        raise InputError(f"{path}: rescale_factor must be 1/255, is {config['rescale_factor']}")
     shortest, squash = _resize(path, config["size"])
     crop = _box(config["crop_size"]) if config.get("do_center_crop") else None
     if crop is None and squash is None:
-        raise ValueError(f"{path}: with size shortest_edge, do_center_crop must be True")
+        raise InputError(f"{path}: with size shortest_edge, do_center_crop must be True")
     return HuggingFacePreprocess(
         shortest=shortest,
         squash=squash,
@@ -114,7 +116,7 @@ def _resize(path: Path, size: Mapping[str, Any]) -> tuple[int | None, tuple[int,
         return int(given["shortest_edge"]), None
     if given.keys() == {"height", "width"}:
         return None, _box(given)
-    raise ValueError(f"{path}: size {given}: choices are shortest_edge, or height and width")
+    raise InputError(f"{path}: size {given}: choices are shortest_edge, or height and width")
 
 
 def _box(size: Mapping[str, Any]) -> tuple[int, int]:

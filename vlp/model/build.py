@@ -48,8 +48,12 @@ class ModelConfig:
             raise ValueError("model.lock: with both towers locked there is nothing to train")
 
 
-def build_model(config: ModelConfig) -> DualEncoder:
+def build_model(config: ModelConfig, *, strict: bool = False) -> DualEncoder:
     """Build the towers and load their weights. Seed before: weights are drawn here.
+
+    Args:
+        config: which towers and weights.
+        strict: refuse weights that leave a tensor at its fresh value.
 
     Raises:
         ValueError: unknown name, bad JSON, a model that is no plain dual encoder, or weights that
@@ -83,7 +87,7 @@ def build_model(config: ModelConfig) -> DualEncoder:
     )
     if config.weights is not None:
         check_activation(config.weights, card, description)
-        load_weights(model.clip, config.arch, config.weights)
+        load_weights(model.clip, config.arch, config.weights, strict=strict)
         if model.captioner is not None and card.get("captioner"):
             load_captioner(model.captioner, config.weights)
     return model
@@ -264,6 +268,7 @@ def instantiate(
     model_cfg: dict[str, Any],
     preprocess_cfg: dict[str, Any],
     config: ModelConfig,
+    device: str = "cpu",
 ) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
     """(model with fresh weights, resolved model_cfg, resolved preprocess_cfg).
 
@@ -285,7 +290,10 @@ def instantiate(
         try:
             with _without_open_clips_log():
                 clip = open_clip.create_model(
-                    f"local-dir:{folder}", load_weights=False, force_image_size=config.image_size
+                    f"local-dir:{folder}",
+                    load_weights=False,
+                    force_image_size=config.image_size,
+                    device=device,
                 )
         except (TypeError, RuntimeError, AssertionError, AttributeError) as error:
             raise ValueError(f"model.arch {config.arch!r} cannot be built: {error}") from error

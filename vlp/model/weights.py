@@ -20,9 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlp.published import CAPTIONER_FILE, WEIGHTS_FILE, find_published
+from vlp.published import CAPTIONER_FILE, PICKLED_FILE, WEIGHTS_FILE, find_published
 
 log = logging.getLogger(__name__)
+_HARMLESS = ("num_batches_tracked", "logit_bias")  # no feature depends on them
+_NAMED = 6  # tensors in an error
 
 
 def resolve_weights(arch: str, weights: str) -> Path:
@@ -35,7 +37,10 @@ def resolve_weights(arch: str, weights: str) -> Path:
     """
     path = Path(weights).expanduser()
     if path.is_dir():
-        return find_published(path) / WEIGHTS_FILE
+        folder = find_published(path)
+        if not (folder / WEIGHTS_FILE).is_file() and (folder / PICKLED_FILE).is_file():
+            return folder / PICKLED_FILE
+        return folder / WEIGHTS_FILE
     if path.is_file():
         return path
     tag = open_clip.get_pretrained_cfg(arch.replace("/", "-"), weights)
@@ -48,11 +53,17 @@ def resolve_weights(arch: str, weights: str) -> Path:
     return Path(download_pretrained(tag))
 
 
-def load_weights(clip: nn.Module, arch: str, weights: str) -> None:
+def load_weights(clip: nn.Module, arch: str, weights: str, *, strict: bool = False) -> None:
     """Load weights into an open_clip model, resizing position embeddings where sizes differ.
 
     Every tensor that is missing, unused or of another shape is named in the log; a missing one
     keeps its fresh value.
+
+    Args:
+        clip: the model.
+        arch: its name.
+        weights: as `resolve_weights` takes them.
+        strict: refuse weights that leave a tensor at its fresh value.
 
     Raises:
         ValueError: unreadable, or not a single tensor fits.
@@ -69,11 +80,22 @@ def load_weights(clip: nn.Module, arch: str, weights: str) -> None:
         SafetensorError,
     ) as error:
         raise ValueError(f"model.weights: {path} cannot be read: {error}") from error
+    load_tensors(clip, arch, state, path, strict=strict)
+
+
+def load_tensors(
+    clip: nn.Module, arch: str, state: dict[str, Tensor], path: Path, *, strict: bool
+) -> None:
+    """`load_weights` with the tensors of a file, which is named in messages."""
     own = clip.state_dict()
     state = _fit(clip, own, state)
     fits = {name: value for name, value in state.items() if _same_shape(own.get(name), value)}
     if not fits:
         raise ValueError(f"model.weights: no tensor of {path} fits {arch}")
+    fresh = sorted(name for name in own.keys() - fits.keys() if not name.endswith(_HARMLESS))
+    if strict and fresh:
+        named = ", ".join(fresh[:_NAMED]) + ", ..." * (len(fresh) > _NAMED)
+        raise ValueError(f"{path} does not fit {arch}: {len(fresh)} tensors are missing: {named}")
     clip.load_state_dict(fits, strict=False)
     for title, names in (
         ("missing, left at their fresh values", sorted(own.keys() - state.keys())),

@@ -48,7 +48,8 @@ class Snapshot:
             raise InputError(f"{folder}: the ids of its segments do not ascend: it is damaged")
         self.live: Mask = np.ones(len(self.ids), np.bool_)
         if manifest.removed is not None:
-            removed = np.load(folder / manifest.removed, allow_pickle=False)
+            shape = (manifest.removed_rows,)
+            removed = _mapped(folder / manifest.removed, shape, "i8")
             self.live[self._places(removed)] = False
 
     def __len__(self) -> int:
@@ -142,7 +143,7 @@ class Snapshot:
 
     def _places(self, ids: Rows) -> Rows:
         places: Rows = np.searchsorted(self.ids, ids)
-        if len(ids) and not np.array_equal(self.ids[np.minimum(places, len(self) - 1)], ids):
+        if not np.isin(ids, self.ids).all():
             raise InputError(f"{self.folder}: its list of removed ids names rows that it lacks")
         return places
 
@@ -155,12 +156,11 @@ class _Part:
         self.vectors: Vectors = _mapped(Path(f"{stem}.vectors.npy"), (segment.rows, dim), "f2")
         self.hubness: NDArray[Any] = _mapped(Path(f"{stem}.hubness.npy"), (segment.rows,), "f4")
         path = Path(f"{stem}.metadata.arrow")
-        try:
-            whole = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{path} is damaged: {error}") from None
+        whole = read_table(path)
         if whole.num_rows != segment.rows:
             raise InputError(f"{path} has {whole.num_rows} rows; the index says {segment.rows}")
+        if ID not in whole.schema.names or whole.schema.field(ID).type != pa.int64():
+            raise InputError(f"{path} has no column {ID!r} of integers")
         self.table = whole
         self.ids: Rows = whole.column(ID).to_numpy()
 
@@ -169,11 +169,26 @@ class _Part:
         return self.table.select([name for name in self.table.schema.names if name in (ID, *names)])
 
 
+def read_table(path: Path) -> pa.Table:
+    """A memory-mapped Arrow file.
+
+    Raises:
+        InputError: it is damaged.
+        FileNotFoundError: it is gone.
+    """
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
 def _mapped(path: Path, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
     try:
         # copy on write: torch wants arrays that could be written to
         array: NDArray[Any] = np.load(path, mmap_mode="c" if shape[0] else None, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
     if array.shape != shape or array.dtype != np.dtype(kind):
         raise InputError(f"{path} holds {array.dtype} {array.shape}; the index says {kind} {shape}")

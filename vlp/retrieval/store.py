@@ -6,9 +6,7 @@ writer removes. Writers exclude each other by a lock that ends with their proces
 none.
 """
 
-import fcntl
-import os
-import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,8 +21,8 @@ from vlp.errors import InputError, RunError
 from vlp.retrieval.backends import backend_class
 from vlp.retrieval.backends.base import Change, Say
 from vlp.retrieval.background import Background, read_background
+from vlp.retrieval.folder import BACKGROUND_FILE, check_free, flush_names, locked, sweep
 from vlp.retrieval.manifest import (
-    MANIFEST_FILE,
     BackendMark,
     Manifest,
     Modality,
@@ -33,9 +31,8 @@ from vlp.retrieval.manifest import (
     write_manifest,
 )
 from vlp.retrieval.segments import SegmentWriter, write_table
-from vlp.retrieval.snapshot import ID, SEGMENTS, Rows, Snapshot, Vectors, open_snapshot
+from vlp.retrieval.snapshot import ID, SEGMENTS, Rows, Snapshot, Vectors, open_snapshot, read_table
 
-_LOCK = ".lock"
 ASIDE = pa.schema(
     [
         ("image_path", pa.string()),
@@ -45,7 +42,6 @@ ASIDE = pa.schema(
         ("indexed_from", pa.string()),
     ]
 )
-_SUFFIXES = (".vectors.npy", ".hubness.npy", ".metadata.arrow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +82,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._writer: int | None = None  # the thread that is in `exclusive`
         read_manifest(folder)
 
     @classmethod
@@ -102,22 +99,25 @@ class Store:
 
         Raises:
             InputError: the folder already holds one, or something else.
+            RunError: the folder cannot be written to.
         """
-        if (folder / MANIFEST_FILE).exists():
-            raise InputError(f"{folder} is an index already")
-        foreign = [name for name in os.listdir(folder) if name != _LOCK] if folder.is_dir() else []
-        if foreign:
-            raise InputError(f"{folder} is not empty (e.g. {min(foreign)})")
-        folder.mkdir(parents=True, exist_ok=True)
-        name = None
-        if background is not None:
-            name = "background.npz"
-            replace_atomically(folder / name, background.write)
-        mark = BackendMark(name="exact")
-        write_manifest(
-            folder,
-            Manifest(dim=dim, modality=modality, model=model, backend=mark, background=name),
-        )
+        check_free(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder} cannot be made: {error.strerror}") from error
+        with locked(folder):
+            check_free(folder)  # nobody was faster
+            name = None
+            if background is not None:
+                name = BACKGROUND_FILE
+                replace_atomically(folder / name, background.write)
+            mark = BackendMark(name="exact")
+            write_manifest(
+                folder,
+                Manifest(dim=dim, modality=modality, model=model, backend=mark, background=name),
+            )
+            flush_names(folder)
         return cls(folder)
 
     def snapshot(self) -> Snapshot:
@@ -188,15 +188,12 @@ class Store:
                 writer = SegmentWriter(self.folder, None)
                 after = writer.compact(before, after, before.live)
             self._commit(after, 0, BackendMark(name=backend, options=options), say)
-            if old.backend.name != backend:
-                was = backend_class(old.backend.name)
-                was(before, old.backend.options, old.backend.state).destroy()
 
     def aside(self, manifest: Manifest) -> pa.Table:
         """The table of `Sources.aside`."""
         if manifest.aside is None:
             return ASIDE.empty_table()
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / manifest.aside))).read_all()
+        return read_table(self.folder / manifest.aside)
 
     def _with(self, after: Manifest, sources: Sources) -> Manifest:
         name = None
@@ -211,7 +208,7 @@ class Store:
         Args:
             after: the new state but for its backend.
             kept: so many of the first rows are as they were; 0 when rows have moved.
-            backend: before the change.
+            backend: what searches it, with the state from before the change.
             say: tells people what a backend does.
         """
         change = Change(
@@ -224,21 +221,46 @@ class Store:
             say=say,
         )
         state = backend_class(backend.name).update(change)
+        was = after.backend.name
         after = replace(after, backend=replace(backend, state=state))
+        flush_names(*(path for path in (self.folder / SEGMENTS, self.folder) if path.exists()))
         write_manifest(self.folder, after)
-        _sweep(self.folder, after)
+        try:
+            flush_names(self.folder)
+            sweep(self.folder, after)
+            for name in sorted({was, backend.name}):
+                now = after.backend if name == backend.name else None
+                backend_class(name).discard(self.folder, now, say)
+        except OSError as error:
+            say(f"{self.folder} was changed, but could not be tidied up: {error}")
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other writers out while several changes are made, or one is prepared.
+
+        Raises:
+            RunError: there is one, or the folder cannot be written to.
+        """
+        if self._writer == threading.get_ident():
+            yield
+            return
+        with locked(self.folder):
+            self._writer = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._writer = None
 
     @contextmanager
     def _writing(self) -> Iterator[Snapshot]:
         """The newest state, which nobody else changes meanwhile."""
-        with open(self.folder / _LOCK, "ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"another process is changing {self.folder}: try later") from None
+        with self.exclusive():
             before = self.snapshot()
-            _sweep(self.folder, before.manifest)  # of a writer that was killed
-            yield before
+            sweep(self.folder, before.manifest)  # of a writer that was killed
+            try:
+                yield before
+            except OSError as error:
+                raise RunError(f"{self.folder} was not changed: {error}") from error
 
     def _checked(self, before: Snapshot, add: Sequence[Addition]) -> tuple[Vectors, pa.Table]:
         """All new rows as one.
@@ -280,27 +302,3 @@ def _check_unit(vectors: Vectors) -> None:
             f"{len(wrong)} of {len(norms)} vectors have not the length 1; "
             f"the first is number {wrong[0]} with {norms[wrong[0]]:.4g}"
         )
-
-
-def _sweep(folder: Path, manifest: Manifest) -> None:
-    """Remove files that the manifest does not name: of states before, and of killed writers.
-
-    What no index writes is left alone.
-    """
-    named = {f"{SEGMENTS}/{s.name}{suffix}" for s in manifest.segments for suffix in _SUFFIXES}
-    named |= {str(manifest.removed), str(manifest.aside), *manifest.backend.state.get("files", ())}
-    for pattern in (
-        f"{SEGMENTS}/*",
-        "removed-*",
-        "aside-*",
-        "backend-*",
-        ".*.tmp",
-        f"{SEGMENTS}/.*.tmp",
-    ):
-        for path in folder.glob(pattern):
-            if str(path.relative_to(folder)) in named:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)

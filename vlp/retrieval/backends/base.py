@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlp.errors import InputError
+from vlp.retrieval.manifest import BackendMark
 from vlp.retrieval.snapshot import Mask, Rows, Snapshot
 
 Scores = NDArray[np.float32]
@@ -101,8 +102,15 @@ class Backend(ABC):
     def close(self) -> None:  # noqa: B027 (most have nothing to do)
         """Let go of connections and files; by default there are none."""
 
-    def destroy(self) -> None:  # noqa: B027
-        """Remove what lies outside of the index's folder; by default nothing does."""
+    @classmethod  # noqa: B027
+    def discard(cls, folder: Path, now: BackendMark | None, say: Say) -> None:
+        """After a commit, remove what lies outside of the folder and is no longer needed.
+
+        Args:
+            folder: of the index; nothing but what its states named is removed.
+            now: what the new state names; None when another backend took over.
+            say: tells people what could not be removed, which is no error.
+        """
 
 
 def check_no_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

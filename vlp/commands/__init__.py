@@ -1,0 +1,1 @@
+"""The commands of `vlp`: their options, and what they print."""

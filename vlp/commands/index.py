@@ -1,0 +1,328 @@
+"""`vlp index`: make an index, add to it, remove from it, follow data that change."""
+
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vlp.errors import InputError
+from vlp.terminal import printable
+
+if TYPE_CHECKING:
+    from vlp.retrieval.embedding.reader import EmbeddingsFolder
+    from vlp.retrieval.indexing import Updated
+    from vlp.retrieval.retriever import Retriever
+    from vlp.retrieval.store import Store
+
+_SHOWN = 5  # problems that are printed one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """How pictures are embedded.
+
+    Args:
+        device: for the model; default the GPU if there is one.
+        batch_size: pictures in one pass; default by the device.
+        workers: threads that decode pictures; default by the number of cores.
+    """
+
+    device: str | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """How data are read.
+
+    Args:
+        image_column: of a table, with paths or the pictures' bytes; found by its name without.
+        caption_column: of a table; found by its name without.
+        images: folder where a table's relative paths start; default the table's own.
+    """
+
+    image_column: str | None = None
+    caption_column: str | None = None
+    images: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(Data, Embedding):
+    """Make an index from embeddings or straight from pictures, or give one another backend.
+
+    Args:
+        data: embeddings of `vlp embed` or clip-retrieval; pictures, as `vlp embed` takes them, with
+            --model and --output; or an index, which is built afresh with this backend.
+        model: checkpoint that embeds the pictures, or that made foreign embeddings.
+        output: folder of the index; for embeddings default DATA/index.
+        backend: exact, faiss (approximate) or milvus (a file or a server).
+        of: of embeddings, whether pictures or captions are to be found.
+        factory: of faiss, its factory string; chosen by size without.
+        recall: of faiss, the recall@10 that the search is tuned to.
+        server: of milvus, its address; without one a file in the index.
+        precision: of the model, fp32, bf16 or fp16.
+    """
+
+    data: str = field(metadata={"positional": True})
+    model: str | None = None
+    output: Path | None = None
+    backend: Literal["exact", "faiss", "milvus"] = "exact"
+    of: Literal["image", "text"] = "image"
+    factory: str | None = None
+    recall: float | None = None
+    server: str | None = None
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexAdd(Data, Embedding):
+    """Add pictures or embeddings to an index; pictures that have changed are embedded again.
+
+    Args:
+        index: its folder.
+        data: pictures, as `vlp embed` takes them, or embeddings.
+        model: where the index's model is now, if it was moved.
+    """
+
+    index: Path = field(metadata={"positional": True})
+    data: str = field(metadata={"positional": True})
+    model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRemove:
+    """Remove pictures from an index; the pictures themselves stay where they are.
+
+    Args:
+        index: its folder.
+        ids: ids of the index.
+        where: a condition on the metadata, e.g. "image_path LIKE '/old/%'".
+    """
+
+    index: Path = field(metadata={"positional": True})
+    ids: tuple[str, ...] = ()
+    where: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRefresh(Embedding):
+    """Look through the data of an index: embed what is new or changed, remove what is gone.
+
+    Args:
+        index: its folder.
+        model: where the index's model is now, if it was moved.
+    """
+
+    index: Path = field(metadata={"positional": True})
+    model: str | None = None
+
+
+def index(given: Index) -> None:
+    """Make an index."""
+    from vlp.retrieval.backends import backend_class
+    from vlp.retrieval.embedding.reader import is_embeddings, read_embeddings
+    from vlp.retrieval.manifest import MANIFEST_FILE
+
+    told = {"factory": given.factory, "recall": given.recall, "server": given.server}
+    options = {name: value for name, value in told.items() if value is not None}
+    backend_class(given.backend).check(options)  # before hours of embedding
+    folder = Path(given.data).expanduser()
+    if (folder / MANIFEST_FILE).is_file():
+        _rebuild(given, folder, options)
+    elif is_embeddings(folder):
+        _index_embeddings(given, read_embeddings(folder, given.of), options)
+    else:
+        _index_pictures(given, options)
+
+
+def index_add(given: IndexAdd) -> None:
+    """Add to an index."""
+    from vlp.retrieval.embedding.reader import is_embeddings, read_embeddings
+    from vlp.retrieval.indexing import add_embeddings, add_pictures
+    from vlp.retrieval.retriever import Retriever
+
+    retriever = Retriever.load(given.index, given.model, device=given.device)
+    if is_embeddings(Path(given.data).expanduser()):
+        folder = read_embeddings(given.data, retriever.manifest.modality)
+        done = add_embeddings(retriever.store, folder)
+    else:
+        done = add_pictures(retriever, given.data, _data_options(given), how=_how(given))
+    _report(retriever, done)
+
+
+def index_remove(given: IndexRemove) -> None:
+    """Remove from an index."""
+    from vlp.retrieval.conditions import rows_where
+    from vlp.retrieval.indexing import remove_rows
+    from vlp.retrieval.store import Store
+
+    if bool(given.ids) == bool(given.where):
+        raise InputError("either --ids or --where says what to remove")
+    store = Store(given.index.expanduser())
+    try:
+        ids = [int(text) for text in given.ids]
+    except ValueError as error:
+        raise InputError(f"--ids: {error}") from None
+    if given.where is not None:
+        snapshot = store.snapshot()
+        ids = snapshot.ids[rows_where(snapshot, given.where)].tolist()
+    if ids:
+        remove_rows(store, ids)
+    left = store.snapshot().manifest.live_rows
+    print(f"removed {_counted(len(set(ids)), 'picture')}: {left:,} left in {given.index}")
+
+
+def index_refresh(given: IndexRefresh) -> None:
+    """Follow data that change."""
+    from vlp.retrieval.indexing import refresh
+    from vlp.retrieval.retriever import Retriever
+
+    retriever = Retriever.load(given.index, given.model, device=given.device)
+    _report(retriever, refresh(retriever, _how(given)))
+
+
+def _rebuild(given: Index, folder: Path, options: dict[str, Any]) -> None:
+    from vlp.retrieval.store import Store
+
+    for name in ("model", "output"):
+        if getattr(given, name) is not None:
+            raise InputError(f"--{name}: {folder} is an index already, which keeps its {name}")
+    store = Store(folder)
+    store.rebuild(given.backend, options)
+    print(f"{folder}: {store.snapshot().manifest.live_rows:,} rows, backend {given.backend}")
+
+
+def _index_embeddings(given: Index, folder: "EmbeddingsFolder", options: dict[str, Any]) -> None:
+    """All of it under a temporary name: the index is there wholly or not at all."""
+    from vlp.retrieval.indexing import add_embeddings
+    from vlp.retrieval.retriever import Retriever
+
+    output = given.output or folder.folder / "index"
+    if output.exists():
+        raise InputError(f"{output} exists already; `vlp index add` adds to an index")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    building = output.with_name(f".{output.name}.building")
+    shutil.rmtree(building, ignore_errors=True)  # of a run that was killed
+    try:
+        store = _new_store(given, folder, building)
+        add_embeddings(store, folder)
+        if given.backend != "exact":
+            store.rebuild(given.backend, options)
+        os.rename(building, output)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    retriever = Retriever.load(output)
+    print(
+        f"{output}: {len(retriever):,} {retriever.manifest.modality}s of {retriever.manifest.dim} "
+        f"numbers, backend {given.backend}, model {retriever.manifest.model or 'unknown'}"
+    )
+
+
+def _new_store(given: Index, folder: "EmbeddingsFolder", output: Path) -> "Store":
+    """An empty index for embeddings; their model is loaded for what hits are compared with.
+
+    Raises:
+        InputError: the model cannot be loaded, or the embeddings are not of it.
+    """
+    from vlp.loading import load
+    from vlp.retrieval.background import make_background
+    from vlp.retrieval.manifest import ModelMark
+    from vlp.retrieval.retriever import model_mark
+    from vlp.retrieval.store import Store
+
+    mark = ModelMark(**folder.model) if folder.model else None
+    source = given.model or (mark.source if mark else None)
+    if source is None:
+        print(
+            f"{folder.folder} does not say which model made it: without --model there are no "
+            "queries by text or picture and no percentiles"
+        )
+        return Store.create(
+            output, dim=folder.dim, modality=folder.modality, model=None, background=None
+        )
+    encoder = load(source, device=given.device, precision=given.precision)
+    actual = model_mark(encoder, source)
+    if mark is not None and mark.fingerprint != actual.fingerprint:
+        raise InputError(f"{folder.folder} was made with {mark}, not with {actual}")
+    background = make_background(encoder.encode_text)
+    if background.texts.shape[1] != folder.dim:
+        raise InputError(
+            f"{folder.folder} holds vectors of {folder.dim} numbers, but {actual} gives "
+            f"{background.texts.shape[1]}"
+        )
+    return Store.create(
+        output, dim=folder.dim, modality=folder.modality, model=actual, background=background
+    )
+
+
+def _index_pictures(given: Index, options: dict[str, Any]) -> None:
+    from vlp.retrieval.embedding.sources import open_data
+    from vlp.retrieval.indexing import add_pictures
+    from vlp.retrieval.manifest import MANIFEST_FILE
+    from vlp.retrieval.retriever import Retriever
+
+    if given.model is None or given.output is None:
+        raise InputError(
+            f"{given.data} holds no embeddings: to index pictures, --model says what embeds them "
+            "and --output where the index goes"
+        )
+    if given.of != "image":
+        raise InputError("--of text: captions are found in embeddings, which `vlp embed` makes")
+    if (given.output / MANIFEST_FILE).is_file():  # of a run that was killed, perhaps
+        retriever = Retriever.load(given.output, given.model, device=given.device)
+        print(f"{given.output} is there with {len(retriever):,} pictures: going on")
+    else:
+        open_data(given.data, _data_options(given), lambda line: None)  # before a model is loaded
+        retriever = Retriever.from_checkpoint(
+            given.model, given.output, device=given.device, precision=given.precision
+        )
+    done = add_pictures(retriever, given.data, _data_options(given), how=_how(given))
+    if retriever.manifest.backend.name != given.backend or options:
+        retriever.build(given.backend, **options)
+    _report(retriever, done)
+
+
+def _report(retriever: "Retriever", done: "Updated") -> None:
+    """What became of every picture."""
+    changed = f" ({done.changed:,} had changed)" if done.changed else ""
+    facts = {
+        f"{done.added:,} added{changed}": True,
+        f"{done.removed:,} removed": done.removed,
+        f"{done.kept:,} as before": done.kept,
+        f"{done.waiting:,} left out as before": done.waiting,
+        f"{_counted(done.copies, 'copy', 'copies')} of a picture that is there": done.copies,
+        f"{len(done.problems):,} could not be read": done.problems,
+    }
+    print(", ".join(fact for fact, told in facts.items() if told))
+    for path, problem in done.problems[:_SHOWN]:
+        print(f"  not indexed: {printable(path)}: {printable(problem)}")
+    if len(done.problems) > _SHOWN:
+        kinds = Counter(problem.partition(":")[0] for _, problem in done.problems[_SHOWN:])
+        more = ", ".join(f"{printable(kind)} ({n})" for kind, n in kinds.most_common())
+        print(f"  and {len(done.problems) - _SHOWN:,} more: {more}")
+    mark = retriever.manifest.backend.name
+    print(f"{retriever.store.folder}: {len(retriever):,} pictures, backend {mark}")
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _data_options(given: Data) -> Any:  # noqa: ANN401 (imported late)
+    from vlp.retrieval.embedding.items import DataOptions
+
+    return DataOptions(
+        image_column=given.image_column,
+        caption_column=given.caption_column,
+        images=given.images,
+    )
+
+
+def _how(given: Embedding) -> Any:  # noqa: ANN401 (imported late)
+    from vlp.retrieval.embedding.embed import EmbedOptions
+
+    return EmbedOptions(batch_size=given.batch_size, workers=given.workers, texts=False)

@@ -1,0 +1,246 @@
+"""Search by Milvus: by a server, or without one by Milvus Lite on files in the index.
+
+The index's own vectors are the truth: Milvus tells candidates, which are scored anew. Collections
+are only ever appended to. What a writer that died left in one has ids that no state of the index
+knows, so that nobody finds it; a collection that no state names is dropped.
+"""
+
+import secrets
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from vlp.errors import InputError, RunError
+from vlp.retrieval.backends.base import Backend, Change, Say, Scores, best
+from vlp.retrieval.backends.exact import search_exactly
+from vlp.retrieval.backends.milvus_collection import (
+    INDEX_TYPES,
+    MOST,
+    TOKEN,
+    Collection,
+    import_milvus,
+)
+from vlp.retrieval.backends.milvus_folders import continue_folder, flush_folder, link_folder
+from vlp.retrieval.backends.milvus_ledger import Entry, Ledger
+from vlp.retrieval.manifest import BackendMark, read_manifest
+from vlp.retrieval.snapshot import Mask, Rows, Snapshot
+
+_NARROW = 0.02  # share of allowed rows up to which these alone are looked at
+_OPTIONS = ("server", "index_type")
+
+
+class MilvusBackend(Backend):
+    """Options: `server`, an address such as http://localhost:19530, and its `index_type`."""
+
+    name = "milvus"
+
+    def __init__(
+        self, snapshot: Snapshot, options: Mapping[str, Any], state: Mapping[str, Any]
+    ) -> None:
+        super().__init__(snapshot, options, state)
+        self._lock = threading.Lock()  # `close` waits for a search in another thread
+        self._collection: Collection | None = None
+        self._undo: list[weakref.finalize[..., Any]] = []  # of `_open`, also at exit
+        self._is_away = False
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = sorted(set(options) - set(_OPTIONS))
+        if unknown:
+            raise InputError(
+                f"the backend milvus has no option {', '.join(unknown)}: "
+                f"choices are {', '.join(_OPTIONS)}"
+            )
+        import_milvus()
+        server, index_type = options.get("server"), options.get("index_type")
+        if server is None:
+            if index_type is not None:
+                raise InputError("index_type is of servers; Milvus Lite looks at all rows")
+            return {}
+        index_type = INDEX_TYPES[0] if index_type is None else index_type
+        if index_type not in INDEX_TYPES:
+            raise InputError(f"index_type {index_type!r}: choices are {', '.join(INDEX_TYPES)}")
+        _check_address(server)
+        try:
+            with Collection(server) as connection:
+                connection.exists()
+        except RunError as error:
+            raise InputError(
+                f"{error} (a token, if it needs one, is taken from {TOKEN})"
+            ) from error
+        return {"server": server, "index_type": index_type}
+
+    @classmethod
+    def update(cls, change: Change) -> dict[str, Any]:
+        if change.state and change.first_new_row == len(change.after):
+            return dict(change.state)  # rows were removed, which needs nothing here
+        return _update_server(change) if "server" in change.options else _update_folder(change)
+
+    @classmethod
+    def discard(cls, folder: Path, now: BackendMark | None, say: Say) -> None:
+        kept = now.state.get("collection") if now else None
+        ledger = Ledger(folder)
+        for entry in [entry for entry in ledger.entries if entry.collection != kept]:
+            try:
+                with Collection(entry.server, entry.collection) as collection:
+                    collection.drop()
+            except (InputError, RunError) as error:
+                say(f"{entry.collection} is not dropped before the next change: {error}")
+            else:
+                ledger.remove(entry)
+
+    def search(self, queries: Scores, k: int, allowed: Mask) -> tuple[Scores, Rows]:
+        count = min(k, int(allowed.sum()))
+        share = float(allowed.mean()) if count else 0.0
+        if share <= _NARROW or count > MOST * share:
+            return search_exactly(self.snapshot, queries, k, allowed)
+        scores = np.empty((len(queries), k), np.float32)
+        rows = np.empty((len(queries), k), np.int64)
+        for number, query in enumerate(queries):
+            near = self._near(query, count, allowed, int(1.2 * count / share) + 10)
+            if near is None:
+                exact = search_exactly(self.snapshot, query[None], k, allowed)
+                scores[number], rows[number] = exact[0][0], exact[1][0]
+            else:
+                cosines = self.snapshot.vectors(near) @ query
+                scores[number], rows[number] = best(cosines, near, k)
+        return scores, rows
+
+    def close(self) -> None:
+        """Let go of Milvus; searches are exact from then on."""
+        with self._lock:
+            self._is_away = True
+            self._leave()
+
+    def _near(self, query: Scores, count: int, allowed: Mask, limit: int) -> Rows | None:
+        """At least `count` near rows that are allowed; None if Milvus does not tell so many."""
+        own = self.snapshot.ids
+        while True:
+            limit = min(limit, MOST)
+            ids = self._ids(query, limit)
+            if ids is None:
+                return None
+            rows = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+            rows = rows[(own[rows] == ids) & allowed[rows]]
+            if len(rows) >= count:
+                return rows
+            if len(ids) < limit or limit == MOST:
+                return None
+            limit *= 4
+
+    def _ids(self, query: Scores, limit: int) -> Rows | None:
+        """What Milvus finds, ascending; None if it has nothing of this state any more.
+
+        Raises:
+            RunError: it does not answer, or lacks rows of the newest state.
+        """
+        with self._lock:
+            if self._is_away:
+                return None
+            try:
+                collection = self._collection or self._open()
+                found: Rows = np.unique(collection.nearest(query, limit))
+                return found
+            except (RunError, OSError) as error:
+                self._leave()
+                if self._is_newest():
+                    folder = self.snapshot.folder
+                    raise RunError(
+                        f"{error}. `vlp index {folder} --backend exact` searches without Milvus, "
+                        "and with --backend milvus it is built afresh"
+                    ) from error
+                self._is_away = True  # a newer state took its place
+                return None
+
+    def _open(self) -> Collection:
+        if "server" in self.options:
+            options, name = self.options, self.state["collection"]
+            opened = Collection(options["server"], name, options["index_type"])
+            self._undo.append(weakref.finalize(self, opened.close))
+        else:
+            private = Path(tempfile.mkdtemp(prefix="vlp-milvus-"))
+            self._undo.append(weakref.finalize(self, shutil.rmtree, private, ignore_errors=True))
+            link_folder(self.snapshot.folder / self.state["files"][0], private / "links.db")
+            opened = Collection(private / "links.db")
+            self._undo.append(weakref.finalize(self, opened.close))
+        opened.load()
+        _check_rows(opened, self.snapshot, len(self.snapshot))
+        self._collection = opened
+        return opened
+
+    def _leave(self) -> None:
+        self._collection = None
+        while self._undo:
+            self._undo.pop()()
+
+    def _is_newest(self) -> bool:
+        mark = read_manifest(self.snapshot.folder).backend
+        return (mark.name, mark.state) == (self.name, self.state)
+
+
+def _update_folder(change: Change) -> dict[str, Any]:
+    name = f"backend-milvus-{change.generation:06d}-{secrets.token_hex(4)}.db"
+    path = change.folder / name
+    try:
+        if change.state:
+            continue_folder(change.folder / change.state["files"][0], path)
+        with Collection(path) as collection:
+            _append(collection, change, change.first_new_row)
+        flush_folder(path)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return {"files": [name]}
+
+
+def _update_server(change: Change) -> dict[str, Any]:
+    ledger = Ledger(change.folder)
+    server, index_type = change.options["server"], change.options["index_type"]
+    entry = Entry(server, change.state.get("collection", ""))
+    first = change.first_new_row
+    if entry not in ledger.entries:  # a new one, also of a copied index: others have the old one
+        first = 0
+        entry = Entry(server, f"vlp_{secrets.token_hex(8)}")
+        ledger.add(entry)
+    with Collection(server, entry.collection, index_type) as collection:
+        _append(collection, change, first)
+    return {"collection": entry.collection}
+
+
+def _append(collection: Collection, change: Change, first: int) -> None:
+    """Let a collection have all rows, of which it has those before the first already."""
+    if first:
+        collection.load()
+        _check_rows(collection, change.after, first)
+    else:
+        collection.create(change.after.dim)
+    collection.write(change.after, first)
+
+
+def _check_rows(collection: Collection, snapshot: Snapshot, rows: int) -> None:
+    """Raise RunError if a collection has not the first rows of a snapshot."""
+    found = collection.count(int(snapshot.ids[rows - 1])) if rows else 0
+    if found != rows:
+        raise RunError(f"Milvus at {collection.uri}: {found} of {rows} rows are there")
+
+
+def _check_address(server: str) -> None:
+    try:
+        parts = urlsplit(server)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_usable = False
+    if not is_usable:
+        raise InputError(f"server {server!r}: an address is like http://localhost:19530")
+    if parts.username or parts.password:
+        raise InputError(
+            f"server: no user in the address, which is written into the index; set {TOKEN} "
+            "to USER:PASSWORD"
+        )

@@ -1,0 +1,1 @@
+"""Search over HTTP: an API, and a page in the folder `page` that uses it."""
