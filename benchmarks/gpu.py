@@ -14,6 +14,7 @@ compiled, in turns. Rows are JSON lines:
                   largest relative error of a gradient against float64 on a part of the batch
     classifier, ranks, probe, geometry    of the evaluation, see `benchmarks/gpu_eval.py`
     score, detect, rewrite    of the data tools, see `benchmarks/gpu_data.py`
+    features, embed, background    of checkpoints in use, see `benchmarks/gpu_retrieval.py`
 
 `pairs_per_second` is the median over the turns; compile time is reported apart. `mfu` is executed
 floating-point operations over the card's bf16 peak, measured by a large matrix product in this run.
@@ -42,6 +43,7 @@ from open_clip.loss import ClipLoss, SigLipLoss
 
 from benchmarks.gpu_data import measure_data_tools
 from benchmarks.gpu_eval import measure_evaluation
+from benchmarks.gpu_retrieval import measure_retrieval
 from training.accumulate import split
 from training.config import OptimConfig
 from training.optim import build_optimizer, update
@@ -331,6 +333,7 @@ def main(
             measure_losses(on, rows, dtype)
     measure_evaluation(on)
     measure_data_tools(on)
+    measure_retrieval(on)
 
 
 if __name__ == "__main__":
