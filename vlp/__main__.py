@@ -17,6 +17,7 @@ from vlp.commands.index import (
     index_remove,
 )
 from vlp.commands.inspect import Inspect, inspect
+from vlp.commands.search import Search, search
 from vlp.commands.serve import Serve, serve
 from vlp.data.tar import DamagedShardError
 
@@ -27,6 +28,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
     "index-remove": (IndexRemove, index_remove),
     "index-refresh": (IndexRefresh, index_refresh),
     "inspect": (Inspect, inspect),
+    "search": (Search, search),
     "serve": (Serve, serve),
 }
 

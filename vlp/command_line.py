@@ -79,11 +79,13 @@ def _parser(program: str, about: str | None, commands: Commands) -> ArgumentPars
 def _command_parser(options: type[Any]) -> ArgumentParser:
     """The options of a dataclass, with dashes in their names; what is "positional" stands alone.
 
-    So does a list of texts. Metadata "flag" names an option otherwise, e.g. by a word of Python.
+    So does a list of texts. Metadata "flags" name an option otherwise, e.g. by a word of Python;
+    an option that is "repeated" takes one value each time, others of several values take all.
     """
     summary, about = _described(options)
     parser = Parser(description=summary)
     hints = get_type_hints(options)
+    keywords: dict[str, Any]
     for field in _own_first(options):
         flags = field.metadata.get("flags", ("--" + field.name.replace("_", "-"),))
         if hints[field.name] is bool:
@@ -95,14 +97,20 @@ def _command_parser(options: type[Any]) -> ArgumentParser:
             hint = hints[field.name]
             parser.add_argument(field.name, type=hint, help=about[field.name], **optional)
         elif hints[field.name] == tuple[str, ...]:
+            again = field.metadata.get("repeated", False)
+            keywords = {"action": "append"} if again else {"nargs": "+"}
             parser.add_argument(
-                *flags, dest=field.name, nargs="+", type=str, default=[], help=about[field.name]
+                *flags, dest=field.name, type=str, default=[], help=about[field.name], **keywords
             )
         elif hints[field.name] == list[str]:
-            parser.add_argument(field.name, nargs="+", type=str, help=about[field.name])
+            least = "+" if field.default_factory is MISSING else "*"
+            keywords = {} if least == "+" else {"default": []}
+            parser.add_argument(
+                field.name, nargs=least, type=str, help=about[field.name], **keywords
+            )
         else:
             required = field.default is MISSING
-            keywords: dict[str, Any] = {} if required else {"default": field.default}
+            keywords = {} if required else {"default": field.default}
             parser.add_argument(
                 *flags,
                 dest=field.name,

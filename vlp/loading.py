@@ -16,13 +16,19 @@ from vlp.checkpoint import read_card
 from vlp.device import checked_device
 from vlp.encoder import PRECISIONS, BaseEncoder, Encoder
 from vlp.errors import InputError
-from vlp.interop.architectures import Architecture, inferred, recorded, stated
+from vlp.interop.architectures import (
+    Architecture,
+    inferred,
+    preprocessing_of_tags,
+    recorded,
+    stated,
+)
 from vlp.interop.hub import PREFIX as HUB
 from vlp.interop.hub import download
 from vlp.interop.huggingface import HuggingFaceEncoder, is_huggingface
 from vlp.interop.open_clip_runs import recorded_run
 from vlp.interop.state_dicts import SUFFIXES, read_state_dict
-from vlp.model.build import PREPROCESSING, ModelConfig, build_model, says_activation
+from vlp.model.build import ModelConfig, build_model, says_activation
 from vlp.model.tokens import build_tokenizer
 from vlp.model.towers import DualEncoder
 from vlp.model.weights import load_tensors
@@ -196,14 +202,16 @@ def _load_named(source: str, how: _How) -> Encoder:
         raise InputError(
             f"{source!r} is no file and no folder, and {arch!r} is no open_clip model{hint}"
         )
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
     if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise InputError(
             f"{source!r} is no folder, and as a model's name it lacks a pretrained tag, "
             f"NAME/TAG; tags of {arch}: {tags}"
         )
     if Path(tag).expanduser().is_file():
         return _load_file(Path(tag).expanduser(), arch, how)
+    if not open_clip.get_pretrained_cfg(arch, tag):
+        raise InputError(f"{source}: {tag!r} is no file and no tag of {arch}; its tags: {tags}")
     model = build_model(ModelConfig(arch=arch, weights=tag), strict=True)
     model.rename(arch)
     return how.encoder(model, source)
@@ -244,15 +252,13 @@ def _assumed_preprocessing(found: Architecture, path: Path) -> dict[str, Any]:
 
     A file of weights does not say how its pictures are prepared.
     """
-    tags = open_clip.list_pretrained_tags_by_model(found.name)
-    known = [open_clip.get_pretrained_cfg(found.name, tag) for tag in tags]
-    own = [{key: cfg[key] for key in PREPROCESSING if key in cfg} for cfg in known]
-    if own and all(cfg == own[0] for cfg in own):
-        log.info("%s: pictures are prepared as for open_clip's %s: %s", path, found.name, own[0])
-        return own[0]
+    known = preprocessing_of_tags(found.name)
+    if len(known) == 1:
+        log.info("%s: pictures are prepared as for open_clip's %s: %s", path, found.name, known[0])
+        return known[0]
     log.warning(
         "%s does not say how its pictures are prepared, and open_clip has %s weights of %s: its "
         "defaults are assumed; arch= with a JSON file that has a preprocess_cfg says otherwise",
-        *(path, "differing" if own else "no", found.name),
+        *(path, "differing" if known else "no", found.name),
     )
     return {}

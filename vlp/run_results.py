@@ -65,23 +65,22 @@ def read_results_file(path: Path) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
     """(results, numbers of the lines that are none)."""
-    lines, bad = [], []
+    lines: list[dict[str, Any]] = []
+    bad = []
     for number, text in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
         try:
             line = json.loads(text) if text.strip() else {}
         except (ValueError, RecursionError):
             line = None
-        if _is_result(line):
+        if isinstance(line, dict) and _is_result(line):
             lines.append(line)
         elif text.strip():
             bad.append(number)
     return lines, bad
 
 
-def _is_result(line: object) -> bool:
-    return isinstance(line, dict) and all(
-        isinstance(line.get(name), kind) for name, kind in _NEEDED.items()
-    )
+def _is_result(line: dict[str, Any]) -> bool:
+    return all(isinstance(line.get(name), kind) for name, kind in _NEEDED.items())
 
 
 def _fingerprint(line: dict[str, Any]) -> object:

@@ -86,12 +86,13 @@ def embed(given: Embed) -> None:
 
 
 def _job(given: Embed, device: str, say: "Say") -> "Job":
-    """What to do; the data are looked at before minutes go into loading a model."""
+    """What to do; data and folder are looked at before a model is loaded, for minutes maybe."""
     from vlp.loading import load
     from vlp.retrieval.embedding.embed import EmbedOptions
     from vlp.retrieval.embedding.items import DataOptions
     from vlp.retrieval.embedding.job import Job
     from vlp.retrieval.embedding.sources import open_data
+    from vlp.retrieval.embedding.state import OutputFolder
     from vlp.retrieval.retriever import model_mark
 
     options = EmbedOptions(
@@ -103,11 +104,13 @@ def _job(given: Embed, device: str, say: "Say") -> "Job":
         images=None if given.images is None else str(Path(given.images).expanduser().absolute()),
     )
     items = open_data(given.data, read, say)
+    folder = given.output.expanduser()
+    OutputFolder(folder.absolute()).check()
     encoder = load(given.model, device=_join_group(device), precision=given.precision)
     mark = model_mark(encoder, given.model)
     say(f"model: {mark}, {given.precision} on {encoder.device}")
     return Job(
-        folder=given.output.expanduser(),
+        folder=folder,
         data=str(Path(given.data).expanduser().absolute()),
         read=read,
         items=items,

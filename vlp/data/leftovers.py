@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,14 @@ def remove_leftovers_in(folder: Path, are_own: Callable[[str], object] = bool) -
     for name in os.listdir(folder):  # names alone: a folder may hold all shards of a data set
         match = _TEMPORARY.fullmatch(name) if name[0] == "." else None
         if match and are_own(name) and _has_ended(folder / name, match):
-            (folder / name).unlink(missing_ok=True)
+            _remove(folder / name)
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)  # another process may remove it at the same time
+    else:
+        left.unlink(missing_ok=True)
 
 
 def _has_ended(left: Path, temporary: re.Match[str]) -> bool:

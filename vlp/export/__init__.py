@@ -1,1 +1,1 @@
-"""Exports of trained models to the formats of other libraries, checked by those libraries."""
+"""Trained models as folders of other libraries, checked by those libraries before they are kept."""

@@ -54,9 +54,7 @@ def _fixes() -> list[Any]:
 
 
 def _replacements(table: Mapping[int, str]) -> list[Any]:
-    return [
-        normalizers.Replace(chr(code), to) for code, to in table.items() if chr(code) != to
-    ]
+    return [normalizers.Replace(chr(code), to) for code, to in table.items() if chr(code) != to]
 
 
 def _escaped(characters: str) -> str:

@@ -71,5 +71,3 @@ def difference(ours: Tensor, theirs: Tensor, what: str) -> float:
             "would be wrong, and is not written"
         )
     return largest
-
-

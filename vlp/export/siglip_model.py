@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer
-from timm.layers import AttentionPoolLatent, Mlp
 from timm.layers.attention import Attention
+from timm.layers.attention_pool import AttentionPoolLatent
+from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from transformers import SiglipConfig

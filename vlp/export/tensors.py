@@ -57,7 +57,9 @@ class Renaming:
             InputError: a tensor has no place in it.
         """
         if self._left:
-            raise InputError(f"{what} has weights that have no place there: {', '.join(self._left)}")
+            raise InputError(
+                f"{what} has weights that have no place there: {', '.join(self._left)}"
+            )
         return {name: value.detach().clone().contiguous() for name, value in self.found.items()}
 
 
@@ -80,13 +82,14 @@ def activation(module: nn.Module) -> str | None:
         return "quick_gelu"
     if isinstance(module, nn.GELU):
         return {"none": "gelu", "tanh": "gelu_pytorch_tanh"}[module.approximate]
-    try:  # timm has classes of its own, for the same functions
-        probe = torch.linspace(-4, 4, 101)
-        for name, approximate in (("gelu", "none"), ("gelu_pytorch_tanh", "tanh")):
-            if torch.equal(module(probe.clone()), nn.functional.gelu(probe, approximate=approximate)):
-                return name
+    values = torch.linspace(-4, 4, 101)  # timm has classes of its own, for the same functions
+    try:
+        found = module(values.clone())
     except (TypeError, RuntimeError):
         return None
+    for name, approximate in (("gelu", "none"), ("gelu_pytorch_tanh", "tanh")):
+        if torch.equal(found, nn.functional.gelu(values, approximate=approximate)):
+            return name
     return None
 
 
@@ -106,5 +109,3 @@ def epsilon(tower: nn.Module, what: str) -> float:
     """That of all layer norms of a tower."""
     norms = (m for m in tower.modules() if isinstance(m, nn.LayerNorm))
     return float(one_of((norm.eps for norm in norms), f"{what}: epsilon of layer norm"))
-
-

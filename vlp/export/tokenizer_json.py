@@ -48,11 +48,18 @@ class WrittenTokenizer:
     pad_id: int  # of the tower's padding
     length: int  # tokens
 
+    def token(self, number: int) -> str:
+        """The text of an id."""
+        found: str | None = self.tokenizer.id_to_token(number)
+        if found is None:
+            raise InputError(f"its tokenizer has no token of id {number}")
+        return found
+
     @property
     def fixed(self) -> Tokenizer:
         """The tokenizer with padding and cutting to the context length."""
         made = Tokenizer.from_str(self.tokenizer.to_str())
-        pad = made.id_to_token(self.pad_id)
+        pad = self.token(self.pad_id)
         made.enable_padding(length=self.length, pad_id=self.pad_id, pad_token=pad)
         made.enable_truncation(self.length)
         return made

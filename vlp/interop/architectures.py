@@ -21,7 +21,7 @@ from torch import Tensor
 from vlp.errors import InputError
 from vlp.interop.open_clip_runs import RecordedRun
 from vlp.interop.state_dicts import StateDict
-from vlp.model.build import ModelConfig, instantiate, read_arch
+from vlp.model.build import PREPROCESSING, ModelConfig, instantiate, read_arch
 
 Shapes = dict[str, tuple[int, ...]]
 _TEXT_DEFAULTS = {"context_length": 77, "vocab_size": 49408, "width": 512, "layers": 12}
@@ -103,18 +103,36 @@ def inferred(weights: StateDict, names: Iterable[str] | None = None) -> Architec
         for name in (names or open_clip.list_models())
         if name in open_clip.list_models() and _may_fit(_config(name), sizes)
     ]
-    exact = [own for own in near if _differences(own.model_cfg, weights.tensors) == ([], [], [])]
-    if not exact:  # other image sizes and context lengths
+    apart = any(name.startswith("text.") for name in weights.tensors)
+    found = _fitting([a for a in near if a.model_cfg.get("custom_text", False) is apart], weights)
+    if not found:  # other image sizes and context lengths
         near = [replace(a, model_cfg=_adapted(a.model_cfg, weights.tensors)) for a in near]
-        exact = [a for a in near if _differences(a.model_cfg, weights.tensors) == ([], [], [])]
-    found = list({json.dumps(own.model_cfg, sort_keys=True): own for own in exact[::-1]}.values())
+        found = _fitting(near, weights)
     if not found:
         raise InputError(_none_fits(weights, sizes, near))
     if len(found) == 1:
         return found[0]
     if weights.openai and (quick := [own for own in found if own.model_cfg.get("quick_gelu")]):
         return quick[0]
-    raise InputError(_several_fit(weights, found[::-1]))
+    raise InputError(_several_fit(weights, found))
+
+
+def preprocessing_of_tags(name: str) -> list[dict[str, Any]]:
+    """What open_clip's pretrained weights of an architecture want of pictures, each way once."""
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    known = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    ways = [{key: cfg[key] for key in PREPROCESSING if key in cfg} for cfg in known]
+    return [way for place, way in enumerate(ways) if way not in ways[:place]]
+
+
+def _fitting(candidates: Iterable[Architecture], weights: StateDict) -> list[Architecture]:
+    """Those with the weights' names and shapes; of several that are one by two names, the first."""
+    found: dict[str, Architecture] = {}
+    for own in candidates:
+        if _differences(own.model_cfg, weights.tensors) == ([], [], []):
+            same = json.dumps([own.model_cfg, preprocessing_of_tags(own.name)], sort_keys=True)
+            found.setdefault(same, own)
+    return list(found.values())
 
 
 def _config(name: str) -> dict[str, Any]:
@@ -144,8 +162,11 @@ def _sizes(weights: StateDict) -> _Sizes:
         width, _, _, patch = tensors["visual.conv1.weight"].shape
         layers = _layers(tensors, r"visual\.transformer\.resblocks\.(\d+)\.")
         vision = {"width": width, "layers": layers, "patch_size": patch}
-    projection = tensors.get("text_projection")
-    features = None if projection is None else int(projection.shape[-1])
+    features = None
+    if "text_projection" in text:
+        features = text["text_projection"].shape[-1]
+    elif "text_projection.weight" in text:
+        features = len(text["text_projection.weight"])
     return _Sizes(features, found, vision, kind)
 
 

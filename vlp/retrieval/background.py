@@ -6,17 +6,19 @@ lower on this very picture does.
 """
 
 import itertools
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from open_clip import IMAGENET_CLASSNAMES
 
 from vlp.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEXTS = 1000
 _NEIGHBOURS = 10  # of which hubness is the mean, as in Conneau et al. 2018
@@ -47,25 +49,29 @@ class Background:
         r(x) of cross-domain similarity local scaling (Conneau et al. 2018, section 2.3), with the
         background in the place of the test queries, as a querybank (Bogolin et al. 2022).
         """
-        texts = torch.from_numpy(self.texts)
-        count = min(_NEIGHBOURS, len(texts))
-        parts = [
-            (torch.from_numpy(np.asarray(vectors[at : at + _BLOCK], np.float32)) @ texts.T)
-            .topk(count, dim=1)
-            .values.mean(dim=1)
-            .numpy()
-            for at in range(0, len(vectors), _BLOCK)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        found = np.empty(len(vectors), np.float32)
+        for at in range(0, len(vectors), _BLOCK):
+            part = np.asarray(vectors[at : at + _BLOCK], np.float32)
+            found[at : at + _BLOCK] = mean_of_largest(part @ self.texts.T)
+        return found
 
 
-def make_background(encode_text: Callable[[Sequence[str]], torch.Tensor]) -> Background:
+def mean_of_largest(cosines: Vectors32) -> Vectors32:
+    """Mean of the 10 largest of each row, [n, b] -> [n]."""
+    count = min(_NEIGHBOURS, cosines.shape[1])
+    found: Vectors32 = np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
+    return found
+
+
+def make_background(encode_text: "Callable[[Sequence[str]], Tensor]") -> Background:
     """Encode the generic texts: names of things in everyday phrases."""
     return Background(encode_text(generic_texts()).float().cpu().numpy())
 
 
 def generic_texts() -> list[str]:
     """1,000 texts that have nothing to do with any picture in particular."""
+    from open_clip import IMAGENET_CLASSNAMES
+
     phrases = itertools.cycle(_TEMPLATES)
     return [next(phrases).format(name) for name in IMAGENET_CLASSNAMES[:TEXTS]]
 
@@ -77,7 +83,10 @@ def read_background(path: Path) -> Background:
         InputError: it is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Background(arrays["texts"].astype(np.float32))
-    except (OSError, ValueError, KeyError) as error:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            texts = arrays["texts"].astype(np.float32)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
+    if texts.ndim != 2 or not len(texts) or not np.isfinite(texts).all():
+        raise InputError(f"{path} is damaged: it holds no vectors of texts")
+    return Background(texts)

@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,7 +30,9 @@ from vlp.retrieval.snapshot import Mask, Snapshot
 LONGEST = 10_000  # characters
 _DEEPEST = 20  # brackets in brackets
 _MOST_PREFIXES = 2
-_WORDS = frozenset("AND OR NOT IN IS NULL LIKE ILIKE BETWEEN TRUE FALSE".split())
+_WORDS = frozenset(
+    ["AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE", "BETWEEN", "TRUE", "FALSE"]
+)
 _SIGNS = frozenset(("(", ")", ",", "-", "=", "==", "<>", "!=", "<", "<=", ">", ">="))
 _LONGEST_PATTERN = 200  # characters of LIKE
 _MOST_PATTERNS = 10  # each takes about 0.3 s on a million captions
@@ -83,9 +84,7 @@ def _parsed(condition: str, columns: Mapping[str, pa.DataType]) -> Node:
         raise InputError(f"it is no condition; {_EXAMPLE}") from None
 
 
-def _quoted(
-    condition: str, tokens: list[Any], columns: Mapping[str, pa.DataType]
-) -> Iterator[str]:
+def _quoted(condition: str, tokens: list[Any], columns: Mapping[str, pa.DataType]) -> Iterator[str]:
     """The tokens that may occur, names of columns in quotes: some are words of SQL as well.
 
     Raises:

@@ -101,7 +101,7 @@ def read_manifest(folder: Path) -> Manifest:
         found = content.get("schema") if isinstance(content, dict) else content
         raise InputError(f"{path}: schema {found!r}; this version reads {SCHEMA}")
     try:
-        return Manifest(
+        manifest = Manifest(
             **{
                 **content,
                 "model": content["model"] and ModelMark(**content["model"]),
@@ -110,8 +110,25 @@ def read_manifest(folder: Path) -> Manifest:
                 "sources": tuple(content["sources"]),
             }
         )
-    except (KeyError, TypeError) as error:
+        _check(manifest)
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no manifest of an index: {error}") from None
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError for what no index has, and for names that lead out of its folder."""
+    numbers = {name: getattr(manifest, name) for name in ("dim", "next_id", "removed_rows")}
+    numbers |= {f"rows of {segment.name}": segment.rows for segment in manifest.segments}
+    for name, number in numbers.items():
+        if not isinstance(number, int) or number < 0:
+            raise ValueError(f"{name} is {number!r}")
+    files = [manifest.removed, manifest.background, manifest.aside]
+    files += [segment.name for segment in manifest.segments]
+    files += manifest.backend.state.get("files", [])
+    for file in files:
+        if file is not None and (not isinstance(file, str) or file != Path(file).name):
+            raise ValueError(f"the name of a file is {file!r}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

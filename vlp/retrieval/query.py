@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from vlp.errors import InputError
 
 MOST_RESULTS = 10_000  # of one search
+_SHOWN = 80  # characters of a value in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +23,20 @@ class Query:
         images: pictures like these, as `encode_image` takes them.
         like: ids of the index: pictures like these.
         vectors: directions [D] that were encoded elsewhere.
-        without: texts that are not to be seen.
+        without: texts that are not to be seen; half of each is subtracted.
         weights: of texts, images, like and vectors, in this order; default 1 each.
-        where: a condition on the metadata, e.g. `split = 'val' AND width > 500`.
+        where: a condition on the metadata, e.g. `split = 'val' AND width > 500`; see
+            `vlp.retrieval.conditions.rows_where`.
         k: how many results.
-        offset: so many are left out, for further pages.
+        offset: so many are left out, for further pages; k and offset are at most 10,000 together.
         threshold: the least cosine.
-        least_percentile: the least percentile, 0 to 100.
-        hubness: whether pictures that are near to every query are marked down.
-        group: whether near-duplicates are shown as one.
+        least_percentile: the least percentile, 0 to 100, among the nearest 10,000.
+        hubness: whether the nearest 1,000 are put in a new order, in which pictures that are near
+            to every query come later.
+        group: whether near-duplicates (cosine of 0.97 or more with one another) are shown as one.
+
+    Raises:
+        InputError: it is empty, or a field has a value that cannot be used.
     """
 
     texts: Sequence[str] = ()
@@ -47,21 +54,32 @@ class Query:
     group: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("texts", "images", "like", "vectors", "without", "weights"):
+            value = getattr(self, name)
+            if isinstance(value, str | bytes | Path | int | float):
+                raise InputError(f"{name} is a list: [{shown(value)}] instead of {shown(value)}")
         parts = len(self.texts) + len(self.images) + len(self.like) + len(self.vectors)
         if not parts:
             raise InputError("the query is empty: it needs a text, a picture or an id")
         for text in (*self.texts, *self.without):
-            if not text.strip():
-                raise InputError("the query has an empty text")
-        if self.weights and len(self.weights) != parts:
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"the query has an empty text, or one that is none: {shown(text)}")
+        if len(self.weights) not in (0, parts):
             raise InputError(f"{len(self.weights)} weights for {parts} parts of the query")
         if not all(np.isfinite(weight) and weight > 0 for weight in self.weights):
-            raise InputError(f"weights must be positive, got {list(self.weights)}")
+            raise InputError(f"weights must be more than 0, got {list(self.weights)}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         if self.k < 1 or self.offset < 0 or self.k + self.offset > MOST_RESULTS:
             raise InputError(
                 f"k {self.k} and offset {self.offset}: k must be 1 or more, offset 0 or more, "
                 f"and both together at most {MOST_RESULTS}"
             )
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise InputError(f"threshold {self.threshold}: a cosine is from -1 to 1")
+        if self.least_percentile is not None and not 0 <= self.least_percentile <= 100:
+            raise InputError(f"least_percentile {self.least_percentile}: it is from 0 to 100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +89,8 @@ class Hit:
     Args:
         id: its id in the index.
         cosine: with the query.
-        percentile: 0 to 100, share of background queries of the same kind that score lower on this
-            picture; None where the index has no background.
+        percentile: 0 to 100, share of generic queries of the same kind that score lower on this
+            picture; None where there are none, as for vectors from elsewhere.
         score: what the order goes by: the cosine, or corrected for hubness 2 cos - r(x).
         metadata: its row without the id.
         duplicates: ids of near-duplicates that it stands for.
@@ -103,3 +121,9 @@ class Found:
     more: bool
     notes: list[str] = field(default_factory=list)
     vector: NDArray[np.float32]
+
+
+def shown(value: object) -> str:
+    """A value in a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

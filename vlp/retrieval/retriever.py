@@ -1,35 +1,48 @@
 """An index and its model as one: pictures and texts in, hits out."""
 
+import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
-from vlp.encoder import BaseEncoder
-from vlp.errors import InputError
-from vlp.retrieval.backends import backend_class
-from vlp.retrieval.backends.base import Backend
-from vlp.retrieval.background import Background, make_background
+from vlp.errors import InputError, RunError
+from vlp.retrieval.background import make_background
 from vlp.retrieval.conditions import rows_where
-from vlp.retrieval.directions import Direction, direction
-from vlp.retrieval.manifest import Manifest, ModelMark
+from vlp.retrieval.directions import Direction, Kind, Part
+from vlp.retrieval.index_model import IndexModel, model_mark
+from vlp.retrieval.manifest import MANIFEST_FILE, Manifest, read_manifest
 from vlp.retrieval.query import Found, Query
 from vlp.retrieval.ranking import Ranking
-from vlp.retrieval.snapshot import Rows, Snapshot
+from vlp.retrieval.snapshot import Rows
 from vlp.retrieval.store import Addition, Store
+from vlp.retrieval.view import View
 
-_SAMPLED = 1000  # pictures of the index that picture queries are compared with
+if TYPE_CHECKING:
+    from vlp.encoder import BaseEncoder
+
+log = logging.getLogger(__name__)
+
+_TRIES = 5  # to copy an index that others change
+
+__all__ = ["Retriever", "View", "model_mark"]
 
 
 class Retriever:
     """Search in an index.
+
+    Several threads may search with one retriever. Changes by other processes are seen by the next
+    search.
 
     Args:
         store: the index.
@@ -43,17 +56,16 @@ class Retriever:
     def __init__(
         self,
         store: Store,
-        encoder: BaseEncoder | None = None,
+        encoder: "BaseEncoder | None" = None,
         *,
         device: str | None = None,
     ) -> None:
         self.store = store
-        self._device = device
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._model = IndexModel(store.folder, encoder, device)
+        self._temporary: weakref.finalize[..., Any] | None = None
+        self._opening = threading.Lock()
         self._view: View | None = None
-        self._encoder = encoder
-        if encoder is not None:
-            self._check(encoder)
+        self._stamp: tuple[int, ...] = ()
 
     @classmethod
     def from_checkpoint(
@@ -68,25 +80,29 @@ class Retriever:
 
         Args:
             checkpoint: what `vlp.load` takes.
-            path: folder of the index; without it a temporary one, until `save`.
+            path: folder of the index; without it a temporary one, which is removed when the
+                retriever is closed or the process ends: `save` keeps a copy.
             device: default the GPU if there is one.
             precision: of the model.
+
+        Raises:
+            InputError: no such model, or the folder is not empty.
         """
         import vlp
 
         encoder = vlp.load(checkpoint, device=device, precision=precision)
-        temporary = tempfile.TemporaryDirectory(prefix="vlp-index-") if path is None else None
-        folder = Path(temporary.name) if temporary else Path(str(path)).expanduser()
-        background = make_background(lambda texts: encoder.encode_text(texts))
+        folder = Path(tempfile.mkdtemp(prefix="vlp-index-") if path is None else path).expanduser()
+        background = make_background(encoder.encode_text)
         store = Store.create(
             folder,
-            dim=background.texts.shape[1],
+            dim=encoder.width,
             modality="image",
             model=model_mark(encoder, str(checkpoint)),
             background=background,
         )
         made = cls(store, encoder)
-        made._temporary = temporary
+        if path is None:
+            made._temporary = weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
         return made
 
     @classmethod
@@ -97,7 +113,8 @@ class Retriever:
 
         Args:
             path: the folder.
-            model: what `vlp.load` takes; default the model that the index names.
+            model: what `vlp.load` takes; default the model that the index names, which is loaded
+                when a query needs it.
             device: default the GPU if there is one.
 
         Raises:
@@ -110,91 +127,123 @@ class Retriever:
 
         return cls(store, vlp.load(model, device=device))
 
+    def __enter__(self) -> "Retriever":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and connections, which the next search opens again.
+
+        A temporary index is removed.
+        """
+        with self._opening:
+            self._retire()
+        if self._temporary is not None:
+            self._temporary()
+
     @property
     def manifest(self) -> Manifest:
         """What the index consists of, at its newest."""
-        return self.view.snapshot.manifest
+        return read_manifest(self.store.folder)
 
     def __len__(self) -> int:
+        """How many pictures it holds."""
         return self.manifest.live_rows
 
+    def __bool__(self) -> bool:
+        """True: a retriever whose index is empty is one all the same."""
+        return True
+
     @property
-    def encoder(self) -> BaseEncoder:
+    def encoder(self) -> "BaseEncoder":
         """The index's model, loaded when it is first asked for.
 
         Raises:
             InputError: the index does not know its model, or that is gone or another one now.
         """
-        if self._encoder is None:
-            import vlp
-
-            mark = self.manifest.model
-            if mark is None:
-                raise InputError(
-                    f"{self.store.folder} does not know which model made its vectors: "
-                    "only queries by id or vector are possible; name the model when indexing"
-                )
-            try:
-                encoder = vlp.load(mark.source, device=self._device)
-            except (OSError, ValueError) as error:
-                raise InputError(f"the index's model {mark} cannot be loaded: {error}") from error
-            self._check(encoder)
-            self._encoder = encoder
-        return self._encoder
+        return self._model.encoder
 
     def add(
-        self, images: Sequence[Any], metadata: Sequence[Mapping[str, Any]] | None = None
+        self, images: Iterable[Any], metadata: Sequence[Mapping[str, Any]] | None = None
     ) -> Rows:
-        """Add pictures.
+        """Add pictures, or texts to an index of texts.
 
         Args:
-            images: as `encode_image` takes them.
-            metadata: of each a mapping; paths among the images become `image_path` by themselves.
+            images: as `encode_image` takes several, read as they are needed; or texts.
+            metadata: of each a mapping; paths among the pictures become `image_path` by
+                themselves, and texts become `caption`.
 
         Returns:
-            Their ids.
+            Their ids, [n].
 
         Raises:
-            InputError: a picture cannot be read (none is added then), or metadata do not fit.
+            InputError: a picture cannot be read, or metadata do not fit; none is added then.
+            RunError: another process is changing the index.
         """
-        if metadata is not None and len(metadata) != len(images):
-            raise InputError(f"{len(images)} pictures, but metadata of {len(metadata)}")
-        rows = [dict(row) for row in metadata or [{}] * len(images)]
-        for image, row in zip(images, rows, strict=True):
-            if isinstance(image, str | Path):
-                row.setdefault("image_path", str(Path(image).absolute()))
-        vectors = _numpy(self.encoder.encode_image(images)).astype(np.float16)
-        names = dict.fromkeys(name for row in rows for name in row)
-        table = pa.table({name: [row.get(name) for row in rows] for name in names})
-        if not names:
-            table = pa.table({"image_path": pa.nulls(len(rows), pa.string())})
-        return self.store.change(add=[Addition(vectors=vectors, table=table)])
+        from vlp.pixels import is_one
+
+        if is_one(images):
+            raise InputError(f"add takes several pictures, not one {type(images).__name__}")
+        items: Any = images if isinstance(images, Sized) else list(images)
+        given = [{}] * len(items) if metadata is None else metadata
+        if len(given) != len(items):
+            raise InputError(f"{len(items)} pictures, but metadata of {len(given)}")
+        texts = self.manifest.modality == "text"
+        rows = [dict(row) for row in given]
+        for item, row in zip(items, rows, strict=True):
+            if texts:
+                row.setdefault("caption", item)
+            elif isinstance(item, str | os.PathLike):
+                row.setdefault("image_path", str(Path(item).expanduser().absolute()))
+        table = _table(rows)
+        encoded = self._model.encode_text(items)[0] if texts else self._model.encode_image(items)
+        addition = Addition(vectors=encoded.astype(np.float16), table=table)
+        return self.store.change(add=[addition], say=log.info)
 
     def remove(self, ids: Sequence[int]) -> None:
         """Remove pictures.
 
         Raises:
             InputError: an id is not in the index; none is removed then.
+            RunError: another process is changing the index.
         """
-        self.store.change(remove=ids)
+        self.store.change(remove=[ids] if isinstance(ids, int) else ids, say=log.info)
 
     def build(self, backend: str, **options: Any) -> None:  # noqa: ANN401 (each backend's own)
-        """Search with another backend from now on, or build the present one afresh."""
+        """Search with another backend from now on, or build the present one afresh.
+
+        Args:
+            backend: "exact", "faiss" or "milvus".
+            options: of the backend.
+
+        Raises:
+            InputError: an unknown backend or option.
+            RunError: the backend failed.
+        """
         self.store.rebuild(backend, options)
 
     def save(self, path: str | Path) -> None:
-        """Copy the index to a folder of its own.
+        """Copy the index to a folder of its own; this retriever goes on with the one it has.
 
         Raises:
             InputError: the folder exists.
+            RunError: the index changes all the time.
         """
-        target = Path(path).expanduser()
+        target = Path(path).expanduser().absolute()
         if target.exists():
             raise InputError(f"{target} exists already")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as near:
-            shutil.copytree(self.store.folder, Path(near, "index"))
-            Path(near, "index").rename(target)
+            copy = Path(near, "index")
+            _copy_unchanged(self.store.folder, copy)
+            copy.rename(target)
 
     def search(self, query: "Query | str", **options: Any) -> Found:  # noqa: ANN401 (of Query)
         """Find pictures.
@@ -210,98 +259,123 @@ class Retriever:
             query = Query(texts=[query], **options)
         elif options:
             query = Query(**{**vars(query), **options})
-        view = self.view
-        asked, notes = self._direction(query, view)
-        allowed = rows_where(view.snapshot, query.where)
-        return Ranking(view, query, asked, allowed).found(notes)
+        with self._leased() as view:
+            allowed = rows_where(view.snapshot, query.where)
+            asked, notes = self._direction(query, view)
+            return Ranking(view, query, asked, allowed).found(notes)
 
     @property
-    def view(self) -> "View":
-        """The newest state, opened anew when the index has changed."""
-        from vlp.retrieval.manifest import read_manifest
+    def view(self) -> View:
+        """The newest state, opened anew when the index has changed.
 
-        manifest = read_manifest(self.store.folder)
-        if self._view is None or self._view.snapshot.manifest != manifest:
-            if self._view is not None:
-                self._view.backend.close()
-            self._view = View(self.store)
-        return self._view
+        Its backend is closed once the index has changed and no search uses it any more.
+        """
+        with self._opening:
+            return self._newest()
 
-    def _direction(self, query: Query, view: "View") -> tuple[Direction, list[str]]:
-        dim = view.snapshot.dim
-        notes: list[str] = []
+    @contextmanager
+    def _leased(self) -> Iterator[View]:
+        """The newest state, whose backend stays open meanwhile."""
+        with self._opening:
+            view = self._newest()
+            view.users += 1
+        try:
+            yield view
+        finally:
+            with self._opening:
+                view.users -= 1
+                if view is not self._view and not view.users:
+                    view.backend.close()
+
+    def _newest(self) -> View:
+        while True:
+            stamp = _stamp(self.store.folder)
+            if self._view is not None and stamp == self._stamp:
+                return self._view
+            try:
+                view = View(self.store)
+            except (OSError, InputError):
+                if _stamp(self.store.folder) == stamp:
+                    raise
+                continue  # someone changed the index meanwhile
+            self._retire()
+            self._view, self._stamp = view, stamp
+            return view
+
+    def _retire(self) -> None:
+        view, self._view = self._view, None
+        if view is not None and not view.users:
+            view.backend.close()
+
+    def _direction(self, query: Query, view: View) -> tuple[Direction, list[str]]:
+        empty = np.empty((0, view.snapshot.dim), np.float32)
         texts = [*query.texts, *query.without]
-        encoded = np.empty((0, dim), np.float32)
-        if texts:
-            cut = self.encoder.truncated(texts)
-            if cut:
-                notes.append(
-                    f"{cut} of {len(texts)} texts cut at {self.encoder.context_length} tokens"
-                )
-            encoded = _numpy(self.encoder.encode_text(texts))
-        pictures = [np.empty((0, dim), np.float32)]
-        if query.images:
-            pictures.append(_numpy(self.encoder.encode_image(list(query.images))))
-        pictures.append(view.snapshot.vectors(view.snapshot.rows_of(query.like)))
-        pictures += [_checked_vector(vector, dim) for vector in query.vectors]
-        asked = direction(
-            encoded[: len(query.texts)],
-            np.concatenate(pictures),
-            encoded[len(query.texts) :],
-            query.weights,
-            view.background,
-        )
-        return asked, notes
+        encoded, notes = self._model.encode_text(texts) if texts else (empty, [])
+        pictures = self._model.encode_image(query.images) if query.images else empty
+        rows = view.snapshot.rows_of(query.like)
+        own: Kind = "text" if view.snapshot.manifest.modality == "text" else "picture"
+        vectors = [_checked_vector(vector, view.snapshot.dim) for vector in query.vectors]
+        found: list[tuple[NDArray[np.float32], Kind, int | None]] = [
+            *((vector, "text", None) for vector in encoded[: len(query.texts)]),
+            *((vector, "picture", None) for vector in pictures),
+            *zip(view.snapshot.vectors(rows), [own] * len(rows), rows.tolist(), strict=True),
+            *((vector, "other", None) for vector in vectors),
+        ]
+        weights = query.weights or [1.0] * len(found)
+        parts = [
+            Part(vector=vector, weight=float(weight), kind=kind, row=row)
+            for (vector, kind, row), weight in zip(found, weights, strict=True)
+        ]
+        return Direction(parts, encoded[len(query.texts) :]), notes
 
-    def _check(self, encoder: BaseEncoder) -> None:
-        mark = self.manifest.model
-        if mark is not None and mark.fingerprint != encoder.fingerprint:
-            other = model_mark(encoder, str(encoder.path))
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {}
+    for name in names:
+        try:
+            columns[str(name)] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InputError(
-                f"{self.store.folder} was made with {mark}, not with {other}: "
-                "their vectors do not belong together"
-            )
+                f"metadata {name!r}: its values are not of one type: {error}"
+            ) from None
+    return pa.table(columns or {"image_path": pa.nulls(len(rows), pa.string())})
 
 
-class View:
-    """One state of an index, with everything that a search in it needs.
-
-    Args:
-        store: the index.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self.snapshot: Snapshot = store.snapshot()
-        mark = self.snapshot.manifest.backend
-        self.backend: Backend = backend_class(mark.name)(self.snapshot, mark.options, mark.state)
-        self.background: Background | None = store.background(self.snapshot.manifest)
-
-    @cached_property
-    def sampled(self) -> NDArray[np.float32]:
-        """Vectors [m, D] of pictures from the whole index, at most 1,000."""
-        rows = np.flatnonzero(self.snapshot.live)
-        return self.snapshot.vectors(rows[:: max(1, len(rows) // _SAMPLED)][:_SAMPLED])
+def _copy_unchanged(folder: Path, copy: Path) -> None:
+    """Copy an index as it is at one moment, though others may be changing it."""
+    for _ in range(_TRIES):
+        before = read_manifest(folder)
+        try:
+            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"))
+        except shutil.Error:  # a file is gone meanwhile
+            if read_manifest(folder) == before:
+                raise
+        if read_manifest(folder) == before:
+            return
+        shutil.rmtree(copy)
+    raise RunError(f"{folder} is being changed all the time: it cannot be copied now")
 
 
-def model_mark(encoder: BaseEncoder, source: str) -> ModelMark:
-    """What an index notes about its model: of a run that goes on training, this checkpoint."""
-    there = Path(encoder.path or source).expanduser()
-    return ModelMark(
-        source=str(there.absolute()) if there.exists() else source,
-        fingerprint=encoder.fingerprint,
-        name=str(encoder.description["model"]),
-    )
+def _stamp(folder: Path) -> tuple[int, ...]:
+    """Another one after each change of an index, which replaces the file."""
+    try:
+        found = os.stat(folder / MANIFEST_FILE)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _checked_vector(vector: Any, dim: int) -> NDArray[np.float32]:  # noqa: ANN401 (what numpy takes)
-    array = np.asarray(vector, np.float32).reshape(1, -1)
+    try:
+        array = np.asarray(vector, np.float32)
+    except (TypeError, ValueError):
+        array = np.empty(0, np.float32)
     norm = np.linalg.norm(array)
-    if array.shape[1] != dim or not np.isfinite(norm) or norm == 0:
-        raise InputError(f"a vector of the query must be {dim} finite numbers that are not all 0")
+    if array.shape != (dim,) or not np.isfinite(norm) or norm == 0:
+        raise InputError(
+            f"a vector of the query must be {dim} finite numbers that are not all 0, as the "
+            f"index's are; got {list(array.shape)}"
+        )
     found: NDArray[np.float32] = array / norm
     return found
-
-
-def _numpy(features: torch.Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = features.float().cpu().numpy()
-    return array

@@ -178,8 +178,8 @@ def read_table(path: Path) -> pa.Table:
     """
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(error.errno, "No such file", str(path)) from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
 

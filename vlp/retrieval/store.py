@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from vlp.data.files import replace_atomically
 from vlp.errors import InputError, RunError
@@ -268,34 +269,56 @@ class Store:
         Raises:
             InputError: they do not fit one another or the index.
         """
-        vectors = [np.asarray(part.vectors, np.float16) for part in add]
-        for array, part in zip(vectors, add, strict=True):
-            if array.ndim != 2 or array.shape[1] != before.dim:
-                raise InputError(
-                    f"vectors of shape {array.shape} do not fit the index {self.folder}, "
-                    f"whose vectors have {before.dim} numbers"
-                )
-            if len(array) != len(part.table):
-                raise InputError(f"{len(array)} vectors, but {len(part.table)} rows of metadata")
-            if ID in part.table.schema.names:
-                raise InputError(f"the column {ID!r} is the index's own; rename that of the data")
-            _check_unit(array)
         known = pa.schema([(n, kind) for n, kind in before.columns.items() if n != ID])
+        tables = [_plain(part.table) for part in add]
+        for part, table in zip(add, tables, strict=True):
+            self._check_part(part.vectors, table, before.dim)
         try:
-            schema = pa.unify_schemas([known, *(part.table.schema for part in add)])
+            schema = pa.unify_schemas([known, *(table.schema for table in tables)])
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(
                 f"a column of the metadata has another type in {self.folder}: {error}"
             ) from None
         empty = np.empty((0, before.dim), np.float16)
-        names = [n for n in schema.names if any(n in part.table.schema.names for part in add)]
-        tables = [part.table for part in add] or [pa.table({})]
-        joined = pa.concat_tables(tables, promote_options="default")
-        return np.concatenate([empty, *vectors]), joined.select(names)
+        names = [n for n in schema.names if any(n in table.schema.names for table in tables)]
+        joined = pa.concat_tables(tables or [pa.table({})], promote_options="default")
+        return np.concatenate([empty, *(_halves(part) for part in add)]), joined.select(names)
+
+    def _check_part(self, vectors: NDArray[Any], table: pa.Table, dim: int) -> None:
+        if vectors.ndim != 2 or vectors.shape[1] != dim:
+            raise InputError(
+                f"vectors of shape {vectors.shape} do not fit the index {self.folder}, "
+                f"whose vectors have {dim} numbers"
+            )
+        if len(vectors) != len(table):
+            raise InputError(f"{len(vectors)} vectors, but {len(table)} rows of metadata")
+        names = table.schema.names
+        if ID in names:
+            raise InputError(f"the column {ID!r} is the index's own; rename that of the data")
+        if len(set(names)) < len(names):
+            raise InputError(f"two columns of the metadata have one name: {', '.join(names)}")
+        _check_unit(vectors)
 
 
-def _check_unit(vectors: Vectors) -> None:
-    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+def _halves(part: Addition) -> Vectors:
+    return np.asarray(part.vectors, np.float16)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The same with strings of one type: other programs store them in several."""
+    types = [_plain_type(field.type) for field in table.schema]
+    return table.cast(pa.schema(list(zip(table.schema.names, types, strict=True))))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.string() if str(kind) in ("large_string", "string_view") else kind
+
+
+def _check_unit(vectors: NDArray[Any]) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
     wrong = np.flatnonzero(~(np.abs(norms - 1) < 1e-2))  # also NaN
     if len(wrong):
         raise InputError(

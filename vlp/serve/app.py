@@ -1,5 +1,6 @@
 """The application: endpoints, the page, and what both have in common."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Iterable
@@ -75,18 +76,24 @@ def _route(endpoint: Endpoint, metrics: Metrics) -> Route:
         started = time.perf_counter()
         status = 500
         try:
-            if endpoint.rate is not None:
-                await endpoint.rate.check(request)
-            response = await endpoint.handler(request)
-            status = response.status_code
-        except Exception as error:
-            response = response_to(error)
+            response = await _response(endpoint, request)
             status = response.status_code
         finally:
             metrics.count(endpoint.path, status, time.perf_counter() - started)
         return response
 
     return Route(endpoint.path, answer, methods=[endpoint.method])
+
+
+async def _response(endpoint: Endpoint, request: Request) -> Response:
+    try:
+        if endpoint.rate is not None:
+            await endpoint.rate.check(request)
+        return await endpoint.handler(request)
+    except asyncio.CancelledError:  # the server stops, and does not wait for slow clients
+        return refusal(503, "the server was stopped")
+    except Exception as error:
+        return response_to(error)
 
 
 def _page_routes() -> list[Route]:

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from vlp.encoder import BaseEncoder
 from vlp.errors import InputError
 from vlp.retrieval.manifest import Manifest, read_manifest
-from vlp.retrieval.retriever import Retriever, View
+from vlp.retrieval.retriever import Retriever
 from vlp.retrieval.snapshot import ID, Snapshot
 from vlp.retrieval.store import Store
+from vlp.retrieval.view import View
 from vlp.serve.refusals import Refused
 from vlp.serve.schemas import ColumnResponse, IndexResponse, ModelResponse
 
@@ -130,10 +131,6 @@ def open_catalogue(
             say(f"loading {mark}")
             encoders[mark.fingerprint] = retriever.encoder
         manifest = retriever.view.snapshot.manifest
-        if given is not None and given.width != manifest.dim:
-            raise InputError(
-                f"{path} holds vectors of {manifest.dim} numbers; {model} makes {given.width}"
-            )
         unknown = "" if mark or given else "; its model is unknown: no texts and pictures, only ids"
         say(f"{name}: {manifest.live_rows:,} rows, {manifest.backend.name} search{unknown}")
         served.append(Served(name, retriever))

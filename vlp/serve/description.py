@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -44,7 +43,7 @@ def description(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         paths[endpoint.path] = {endpoint.method.lower(): operation}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "vlp serve", "version": version("vlp")},
+        "info": {"title": "vlp serve", "version": "1"},
         "paths": paths,
         "components": {"schemas": definitions["$defs"]},
     }

@@ -2,11 +2,7 @@
 
 import math
 import os
-import stat
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +12,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.vlp.retrieval.backend_contract import check_search, queries
 from tests.vlp.retrieval.index_states import (
     DIM,
     addition,
@@ -42,6 +37,12 @@ TYPES = {
     "ratio": pa.float64(),
     "copies": pa.list_(pa.string()),
 }
+
+
+@pytest.fixture(autouse=True)
+def without_flushes(monkeypatch):
+    """No test here loses power."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @st.composite
@@ -142,5 +143,120 @@ def test_each_row_is_copied_few_times(tmp_path, monkeypatch):
     assert sum(written) / 2 <= 128 * (math.log2(128) + 1)  # vectors and hubness
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    ...
+@pytest.fixture
+def store(tmp_path):
+    return make_store(tmp_path / "index", rows=10)
+
+
+@pytest.fixture
+def refuses(store):
+    """A check that a change is refused with a message, and that the index is as it was."""
+    before = content(store.snapshot()), store.snapshot().manifest
+
+    def check(match, error=InputError, **change):
+        with pytest.raises(error, match=match):
+            store.change(**change, say=silent)
+        assert (content(store.snapshot()), store.snapshot().manifest) == before
+        assert leftovers(store.folder) == []
+
+    return check
+
+
+def test_vectors_of_another_length(refuses):
+    other = Addition(vectors=unit_vectors(2, dim=DIM + 1), table=pa.table({"number": [1, 2]}))
+    refuses(f"whose vectors have {DIM} numbers", add=[other])
+    flat = Addition(vectors=unit_vectors(2)[0], table=pa.table({"number": [1, 2]}))
+    refuses("shape", add=[flat])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 0.0, 0.5, 1e6])
+def test_vectors_that_are_no_unit_vectors(refuses, wrong):
+    vectors = unit_vectors(3).astype(np.float64)
+    vectors[1] = wrong
+    refuses("1 of 3 vectors .* number 1", add=[addition(2), _with(vectors)])
+
+
+def test_metadata_of_other_rows(refuses):
+    refuses("3 vectors, but 2 rows", add=[_with(unit_vectors(3), number=[1, 2])])
+
+
+@pytest.mark.parametrize("values", [["a", "b", "c"], [[1], [2], [3]], [True, False, True]])
+def test_a_column_of_another_type(refuses, values):
+    refuses("number", add=[_with(unit_vectors(3), number=values)])
+
+
+def test_columns_that_clash_within_one_change(refuses):
+    parts = [_with(unit_vectors(3), new=[1, 2, 3]), _with(unit_vectors(3), new=["a", "b", "c"])]
+    refuses("new", add=parts)
+
+
+def test_a_column_named_id(refuses):
+    refuses("'id' is the index's own", add=[_with(unit_vectors(3), id=[1, 2, 3])])
+
+
+def test_a_column_twice(refuses):
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["new", "new"])
+    refuses("one name: new, new", add=[Addition(vectors=unit_vectors(1), table=table)])
+
+
+def test_strings_of_other_programs(store):
+    for number, kind in enumerate((pa.string(), pa.large_string(), pa.string_view())):
+        store.change(add=[_with(unit_vectors(1), caption=pa.array(["a"], kind))], say=silent)
+        assert content(store.snapshot())[10 + number][0] == {"caption": "a"}
+    encoded = pa.array(["b"]).dictionary_encode()
+    (own,) = store.change(add=[_with(unit_vectors(1), caption=encoded)], say=silent)
+    assert content(store.snapshot())[own][0] == {"caption": "b"}
+
+
+def test_ids_that_are_not_there(refuses, store):
+    for ids in ([10], [-1], [3, 99], [2**62]):
+        refuses("not in the index", error=UnknownIdError, remove=ids)
+    store.change(remove=[3], say=silent)
+    with pytest.raises(UnknownIdError, match="id 3 "):
+        store.change(remove=[3], say=silent)
+
+
+def test_an_id_named_twice_is_removed_once(store):
+    store.change(remove=[1, 1], say=silent)
+    assert store.snapshot().manifest.live_rows == 9
+
+
+def test_a_backend_that_does_not_exist(store):
+    with pytest.raises(InputError, match="choices are exact, faiss, milvus"):
+        store.rebuild("annoy", {})
+
+
+def test_a_change_of_nothing(store):
+    before = content(store.snapshot())
+    assert len(store.change(say=silent)) == 0
+    assert content(store.snapshot()) == before
+
+
+class TestCreation:
+    def test_not_where_something_is(self, tmp_path, store):
+        with pytest.raises(InputError, match="is an index already"):
+            make_store(store.folder)
+        (tmp_path / "notes.txt").touch()
+        with pytest.raises(InputError, match=r"is not empty \(e\.g\. index\)"):
+            make_store(tmp_path)
+        with pytest.raises(InputError, match="is no folder"):
+            make_store(tmp_path / "notes.txt")
+        assert not (tmp_path / ".lock").exists()
+
+    def test_where_a_killed_one_was(self, tmp_path):
+        folder = tmp_path / "index"
+        folder.mkdir()
+        for name in (".lock", "background.npz", ".background.npz.host.12.tmp"):
+            (folder / name).write_bytes(b"half")
+        store = make_store(folder, rows=3)
+        assert len(content(store.snapshot())) == 3
+        assert leftovers(folder) == []
+
+    def test_where_nothing_can_be_made(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(RunError, match="cannot be made"):
+            make_store(tmp_path / "file" / "index")
+
+
+def _with(vectors, **columns):
+    return Addition(vectors=vectors, table=pa.table(columns or {"number": range(len(vectors))}))

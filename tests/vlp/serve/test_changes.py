@@ -4,8 +4,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -22,21 +22,20 @@ import numpy as np, pyarrow as pa
 from pathlib import Path
 from vlp.retrieval.store import Addition, Store
 
-def write(store):
-    rng = np.random.default_rng()
-    while True:
-        vectors = rng.standard_normal((10, 8)).astype(np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        table = pa.table({"n": list(range(10))})
-        added = store.change(add=[Addition(vectors=vectors.astype(np.float16), table=table)])
-        store.change(remove=added[:3])
+def write(store, rng):
+    vectors = rng.standard_normal((10, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = pa.table({"n": list(range(10))})
+    added = store.change(add=[Addition(vectors=vectors.astype(np.float16), table=table)])
+    store.change(remove=added[:3])
 
 store = Store(Path(sys.argv[1]))
+write(store, np.random.default_rng())  # imports what children need
 for _ in range(int(sys.argv[2])):
     child = os.fork()
-    if not child:
-        write(store)
-    time.sleep(random.uniform(0.3, 1.2))
+    while not child:
+        write(store, np.random.default_rng())
+    time.sleep(random.uniform(0.2, 0.8))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     print("killed", flush=True)
@@ -100,15 +99,13 @@ def test_the_server_survives_the_death_of_writers(tmp_path):
             assert answer["hits"][0]["id"] == 0
             assert answer["searched"] == len(answer["hits"])
             seen.append(answer["searched"])
+            # ten at a time come, and then three of them go
+            parts = Counter((hit["id"] - 8) // 10 for hit in answer["hits"] if hit["id"] >= 8)
+            assert set(parts.values()) <= {10, 7}
             time.sleep(0.01)
         assert writers.stdout.read() == "killed\n" * KILLED
         assert client.get("/").status_code == 200
     assert seen[-1] > seen[0] == 8
-    steps = {after - before for before, after in pairwise(seen)}
-    whole = {
-        7 * changes + 3 * without for changes in range(200) for without in range(-1, KILLED + 2)
-    }
-    assert steps <= whole  # never a part of a change
     assert len(store.change(add=[])) == 0  # and the next writer goes on
 
 

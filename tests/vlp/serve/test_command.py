@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import httpx
 import pytest
@@ -33,9 +34,13 @@ def test_it_tells_where_it_is_and_stops(colours):
         port = re.search(r"serving http://.*:(\d+)/ \(Ctrl-C stops\)", told)[1]
         answer = httpx.post(f"http://127.0.0.1:{port}/api/search", json={"texts": ["dogs"]})
         assert len(answer.json()["hits"]) == 6
+        slow = socket.create_connection(("127.0.0.1", int(port)))  # it is not waited for
+        slow.sendall(b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == "stopped\n"
-        assert process.stderr.read() == ""
+        assert "Traceback" not in process.stderr.read()
+        slow.close()
     assert process.returncode == 0
 
 

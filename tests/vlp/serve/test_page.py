@@ -52,7 +52,7 @@ def test_a_search_shows_what_the_retriever_finds(page, retriever):
     assert on.shown(page) == captions(retriever, texts=["a red circle"], k=40)
     hit = retriever.search("a red circle", k=1).hits[0]
     assert page.inner_text(".scores >> nth=0").split() == [
-        *f"{int(hit.percentile * 10) / 10:g} %".split(),
+        *f"{int(hit.percentile * 10 + 1e-4) / 10:g} %".split(),
         f"{hit.cosine:.3f}",
     ]
     assert page.title().startswith("a red circle")

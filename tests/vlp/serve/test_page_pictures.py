@@ -157,3 +157,18 @@ def test_more_than_the_server_accepts(browser, retriever):
         on.drop(page, on.file_of(noise(200, 200)))
         page.wait_for_selector("#problem p")
         assert "larger than this server accepts (15 kB)" in page.inner_text("#problem")
+
+
+def test_text_that_is_pasted_with_a_picture_of_itself_stays_text(page):
+    page.evaluate(
+        """() => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File(["x"], "text.png", {type: "image/png"}));
+          transfer.setData("text/plain", "words");
+          const box = document.querySelector("#text");
+          const event = new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true,
+            cancelable: true});
+          document.title = box.dispatchEvent(event) ? "as usual" : "taken";
+        }"""
+    )
+    assert page.title() == "as usual"

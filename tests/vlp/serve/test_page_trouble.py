@@ -1,5 +1,6 @@
 """The page in a browser: hostile captions, export, failures, and how it looks."""
 
+import contextlib
 import csv
 import io
 import json
@@ -21,7 +22,7 @@ _UNLABELLED = """all => all.filter((one) => one.checkVisibility()
 _SMALL = """all => all.filter((one) => one.checkVisibility()).map((one) => {
   const box = (one.type === "checkbox" ? one.closest("label") : one).getBoundingClientRect();
   return [box.width, box.height, one.outerHTML.slice(0, 80)];
-}).filter(([width, height]) => width < 40 || height < 40)"""
+}).filter(([width, height]) => width < 44 || height < 44)"""
 
 
 @pytest.fixture(scope="module")
@@ -105,21 +106,21 @@ def test_saved_results_are_what_the_server_answers(page, address):
 
 def test_the_server_is_gone_and_comes_back(browser, retriever):
     expected = [GONE, r"ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE"]
-    with serving({"pictures": retriever}) as address:
-        visit = on.visiting(browser, address, expected_errors=expected)
-        page = visit.__enter__()
-        on.search(page, "a red circle")
-    page.fill("#text", "another")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#problem p")
-    assert "The server does not answer." in page.inner_text("#problem")
-    assert page.inner_text("#status") == ""
-    assert len(on.shown(page)) == 40
-    page.route("**/api/search", answer_empty)
-    page.click("text=Try again")
-    page.wait_for_selector("text=Nothing found")
-    assert page.inner_text("#problem") == ""
-    visit.__exit__(None, None, None)
+    with contextlib.ExitStack() as visit:
+        with serving({"pictures": retriever}) as address:
+            visiting = on.visiting(browser, address, expected_errors=expected)
+            page = visit.enter_context(visiting)
+            on.search(page, "a red circle")
+        page.fill("#text", "another")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#problem p")
+        assert "The server does not answer." in page.inner_text("#problem")
+        assert page.inner_text("#status") == ""
+        assert len(on.shown(page)) == 40
+        page.route("**/api/search", answer_empty)
+        page.click("text=Try again")
+        page.wait_for_selector("text=Nothing found")
+        assert page.inner_text("#problem") == ""
 
 
 def answer_empty(route):
@@ -140,13 +141,12 @@ def test_too_many_searches(browser, retriever):
 
 def test_an_older_answer_does_not_replace_a_newer_one(page):
     held = []
-    page.route("**/api/search", lambda route: held.append(route))
+    page.route("**/api/search", lambda route: held.append(route), times=1)
     page.fill("#text", "slow")
-    with page.expect_request("**/api/search"):
-        page.keyboard.press("Enter")
-    page.unroute("**/api/search")
+    page.keyboard.press("Enter")
+    while not held:
+        page.wait_for_timeout(10)
     seen = on.search(page, "fast")
-    assert len(held) == 1  # never answered: the page has given it up
     assert on.shown(page) == [hit["metadata"]["caption"] for hit in seen.answered["hits"]]
     assert page.inner_text("#problem") == ""
 

@@ -68,7 +68,7 @@ def read_folder(folder: Path, found: Found, say: Say) -> list[Item]:
         unlisted = "; ".join(found.problems)
         inside = _told(found.others) or unlisted or "no file"
         raise InputError(
-            f"{folder}: no pictures in it ({', '.join(SUFFIXES[:5])}, ...), but {inside}"
+            f"{folder}: no pictures in it ({', '.join(SUFFIXES[:5])}, ...); it holds {inside}"
             + (f"; {hint}" if (hint := _table_hint(folder)) else "")
         )
     columns = Columns()

@@ -172,7 +172,7 @@ def read_pairs(folder: Path, modality: Modality) -> tuple[tuple[Pair, ...], int]
         lacking = f"{METADATA}_{number}.parquet" if number in vectors else f"{name}_{number}.npy"
         raise InputError(f"{there} has no {lacking} that belongs to it")
     pairs, dims = [], dict[int, Path]()
-    for number in sorted(vectors, key=lambda digits: (int(digits), digits)):
+    for number in sorted(vectors, key=lambda digits: (int(digits), len(digits))):
         path, metadata = vectors[number], tables[number]
         rows, dim = _shape(path)
         told = _open(metadata).metadata.num_rows

@@ -17,12 +17,12 @@ from vlp.errors import InputError, RunError
 from vlp.retrieval.embedding.copies import Copy
 from vlp.retrieval.embedding.items import Item
 from vlp.retrieval.embedding.reader import FOLDERS, METADATA, SCHEMA, STATE_FILE, read_state
+from vlp.retrieval.manifest import ModelMark
 
 COPIES_FILE = "copies.jsonl"
 REPORT_FILE = "report.jsonl"
 _PROGRESS = ".progress"
 _LOCK = ".lock"
-_IDENTITY = ("protocol", "dim", "data", "options")  # and the model's fingerprint
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class OutputFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         except OSError as error:
-            raise InputError(f"--output {self.folder}: {error.strerror}") from None
+            told = error.strerror
+            raise InputError(f"--output {self.folder} cannot be written: {told}") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -51,6 +52,20 @@ class OutputFolder:
             raise RunError(f"another process is writing into {self.folder}") from None
         finally:
             os.close(file)
+
+    def check(self) -> None:
+        """Find out before anything long whether the folder can be written and is not another's.
+
+        Raises:
+            InputError: it cannot, or is.
+        """
+        there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(f"--output {self.folder}: {there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"--output {self.folder} cannot be written: permission denied")
+        if there == self.folder and read_state(self.folder) is None:
+            self._check_empty()
 
     def start(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """The state to go on from: a new one, or that of the same job.
@@ -62,11 +77,12 @@ class OutputFolder:
         wanted = json.loads(json.dumps(wanted))  # as it would be read
         if state is None:
             self._check_empty()
+            (self.folder / COPIES_FILE).unlink(missing_ok=True)  # of a state that is gone
             state = {**wanted, "schema": SCHEMA, "complete": False}
             write_json(self.folder / STATE_FILE, state)
         elif differences := _differences(state, wanted):
             raise InputError(
-                f"--output {self.folder} was made otherwise: {'; '.join(differences)}; "
+                f"--output {self.folder} was made {' and '.join(differences)}: "
                 "name another folder, or remove it"
             )
         for name in ("", *FOLDERS.values(), METADATA, _PROGRESS):
@@ -153,7 +169,6 @@ class OutputFolder:
                 f"--output {self.folder} is not empty and has no {STATE_FILE} "
                 f"(e.g. {min(foreign)}): name another folder"
             )
-        (self.folder / COPIES_FILE).unlink(missing_ok=True)  # of a state that is gone
 
 
 def data_sha256(items: Iterable[Item]) -> str:
@@ -165,21 +180,24 @@ def data_sha256(items: Iterable[Item]) -> str:
 
 
 def _differences(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    there, now = (one["model"]["fingerprint"] for one in (state, wanted))
+    """What is other than it was; of another model nothing more, as all of it follows."""
+    there, now = (ModelMark(**one["model"]) for one in (state, wanted))
+    if there.fingerprint != now.fingerprint:
+        return [f"by {there}, not by {now}"]
     told = []
-    if there != now:
-        told.append(f"model {there[:12]} there, {now[:12]} now")
-    for name in _IDENTITY:
-        before, after = state[name], wanted[name]
-        if not isinstance(before, dict):
-            before, after = {name: before}, {name: after}
-        told += [
-            f"{name if key == name else f'{name} {key}'} {before.get(key)!r:.40} there, "
-            f"{after.get(key)!r:.40} now"
-            for key in dict.fromkeys((*before, *after))
-            if before.get(key) != after.get(key)
-        ]
+    before, after = state["data"], wanted["data"]
+    if before["sha256"] != after["sha256"]:
+        told.append(f"from {_data(before)}, not from {_data(after)} as they are now")
+    for name in ("options", "protocol"):
+        for key in dict.fromkeys((*state[name], *wanted[name])):
+            values = [one[name].get(key) for one in (state, wanted)]
+            if values[0] != values[1]:
+                told.append(f"with {key} {values[0]}, not {values[1]}")
     return told
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    return f"the {data['pictures']:,} pictures of {data['source']}"
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -57,7 +57,7 @@ class _Tables:
             self.rows += 1
             values = dict(row.values)
             picture = values.pop(self.image)
-            columns = self.captions[tuple(row.values)]
+            columns = self._caption_columns(tuple(row.values), row.place)
             captions = [t for name in columns for t in _texts(values.pop(name), row)]
             held = picture if isinstance(picture, Held) else None
             name = held.image_path if held else _path(folder, picture, self.image, row)
@@ -89,13 +89,16 @@ class _Tables:
             yield row
 
     def _choose(self, names: Sequence[str], place: str) -> str:
-        """Find the columns of pictures, the same for all rows, and of captions."""
-        wanted = self.image or self.options.image_column
-        self.image = _image_column(names, wanted, place)
-        if tuple(names) not in self.captions:
-            found = _caption_columns(names, self.options.caption_column, place)
-            self.captions[tuple(names)] = tuple(name for name in found if name != self.image)
+        """Find the column of pictures, which is the same for all rows."""
+        self.image = _image_column(names, self.image or self.options.image_column, place)
         return self.image
+
+    def _caption_columns(self, names: tuple[str, ...], place: str) -> tuple[str, ...]:
+        """Find the columns of captions; lines of JSON may each have others."""
+        if names not in self.captions:
+            others = [name for name in names if name != self.image]
+            self.captions[names] = _caption_columns(others, self.options.caption_column, place)
+        return self.captions[names]
 
     def _add(self, name: str, other: _Gathered) -> None:
         known = self.pictures.setdefault(name, other)

@@ -13,7 +13,9 @@ export function listenToPictures(on) {
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (!files.length) return;
+    const typing = event.target.matches?.("input, textarea");
+    // word processors put a picture of the text beside the text
+    if (!files.length || (typing && event.clipboardData.getData("text/plain"))) return;
     event.preventDefault();
     on.files(files);
   });

@@ -61,7 +61,8 @@ function label(one) {
 
 function thumbnail(one, index) {
   if (one.kind === "text") return null;
-  const source = one.kind === "like" ? pictureAddress(index, one.value, 96) : picture(one.value).uri;
+  const like = one.kind === "like";
+  const source = like ? pictureAddress(index, one.value, 96) : picture(one.value).uri;
   const image = element("img", { src: source, alt: "", width: 32, height: 32 });
   image.addEventListener("error", () => image.replaceWith(icon("picture")));
   return image;

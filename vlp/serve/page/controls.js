@@ -29,7 +29,7 @@ export class Controls {
     byId("where").value = query.where;
     byId("where-part").open ||= query.where !== "";
     byId("k").value = query.k;
-    byId("k").max = limits.k ?? "";
+    byId("k").max = limits.k;
     byId("threshold").value = query.threshold ?? "";
     byId("percentile").value = query.percentile ?? 0;
     showPercentile();
@@ -65,7 +65,7 @@ export class Controls {
       const index = event.target.value;
       this.change((query) => ({ ...inOther(query), index }));
     });
-    listen("k", ({ target }) => set("k", Math.max(1, Math.round(Number(target.value)) || queries.K)));
+    listen("k", ({ target }) => set("k", Math.max(1, Math.round(target.value) || queries.K)));
     listen("threshold", ({ target }) => set("threshold", numberOrNull(target)));
     listen("percentile", ({ target }) => set("percentile", Number(target.value) || null));
     listen("hubness", ({ target }) => set("hubness", target.checked));

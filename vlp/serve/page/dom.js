@@ -2,8 +2,8 @@
 
 /**
  * An element.
- * @param {string} tag name, e.g. "button", or "svg:use" for one of the icons
- * @param {Object} attributes strings, `true` for a bare one; `on` holds listeners, `null` leaves out
+ * @param {string} tag its name
+ * @param {Object} attributes texts; `true` for a bare one, `null` for none; `on` has listeners
  * @param {...(Node|string|null)} children
  */
 export function element(tag, attributes = {}, ...children) {

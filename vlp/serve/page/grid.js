@@ -14,7 +14,7 @@ export function wordsOf(hit) {
 
 /** "99.8 %", "0.312". */
 export function percent(hit) {
-  return hit.percentile === null ? null : `${Math.floor(hit.percentile * 10) / 10} %`;
+  return hit.percentile === null ? null : `${Math.floor(hit.percentile * 10 + 1e-4) / 10} %`;
 }
 
 export const PERCENT_MEANS =
@@ -106,7 +106,8 @@ export class Grid {
       },
       image,
     );
-    const tile = element("li", { class: "tile" }, open, this.liker(hit, words), caption(hit, words));
+    const tile = element("li", { class: "tile" }, open);
+    tile.append(this.liker(hit, words), caption(hit, words));
     const others = hit.duplicates.length;
     if (others) {
       const title = `Stands for ${others} more near-duplicate${others > 1 ? "s" : ""}`;
@@ -144,7 +145,8 @@ export class Grid {
       title: "More like this (m)",
       "aria-label": `More like ${words}`,
     };
-    return element("button", { ...attributes, on: { click: () => this.on.like(hit) } }, icon("like"));
+    attributes.on = { click: () => this.on.like(hit) };
+    return element("button", attributes, icon("like"));
   }
 }
 

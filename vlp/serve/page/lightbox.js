@@ -9,7 +9,7 @@ const FULL = 2048;
 const MAGNIFIED = 4; // times at most that a small picture is shown larger than it is
 const SWIPE = 50; // CSS pixels
 
-/** The dialog. `on` has listeners `close()`, `step(by)`, `like(hit)`, `add(hit)`, `say(text)`. */
+/** The dialog. `on` has `close()`, `step(by)`, `like(hit)`, `add(hit)` and `say(text)`. */
 export class Lightbox {
   constructor(on) {
     this.on = on;
@@ -60,9 +60,10 @@ export class Lightbox {
 
   duplicates(index, hit) {
     const images = hit.duplicates.map((id) => {
-      const image = element("img", { src: pictureAddress(index.name, id, 128), alt: `picture #${id}` });
-      const link = { href: pictureAddress(index.name, id, FULL), target: "_blank", rel: "noopener" };
-      return element("a", { ...link, title: `#${id}` }, image);
+      const source = pictureAddress(index.name, id, 128);
+      const image = element("img", { src: source, alt: `picture #${id}` });
+      const href = pictureAddress(index.name, id, FULL);
+      return element("a", { href, target: "_blank", rel: "noopener", title: `#${id}` }, image);
     });
     byId("lightbox-duplicates").replaceChildren(...images);
     byId("lightbox-duplicates-part").hidden = !images.length;

@@ -14,8 +14,8 @@ export function status(text) {
 export function busy(is, adds = false) {
   byId("bar").hidden = !is;
   byId("grid").setAttribute("aria-busy", String(is));
-  byId("grid").classList.toggle("stale", is && !adds);
-  byId("more").textContent = is && adds ? "Loading …" : "Show more"; // disabled would lose the focus
+  if (is && !adds) byId("grid").classList.add("stale"); // until there is an answer
+  byId("more").textContent = is && adds ? "Loading …" : "Show more"; // if disabled, loses focus
   if (is && !adds) status("Searching …");
 }
 

@@ -89,9 +89,13 @@ export function address(query) {
   put("pictures", parts.filter((one) => one.kind === "picture").length + query.lost || null);
   for (const one of parts) if (one.kind === "like") put("like", one.value);
   for (const text of query.without) put("without", text);
-  if (parts.some((one) => one.weight !== 1)) put("weights", parts.map((one) => one.weight).join());
+  const weights = parts.map((one) => one.weight);
+  if (weights.some((weight) => weight !== 1)) put("weights", weights.join());
   for (const [column, filter] of Object.entries(query.filters)) {
-    for (const value of filter.values ?? []) put(value === null ? `none.${column}` : `is.${column}`, value ?? 1);
+    for (const value of filter.values ?? []) {
+      if (value === null) put(`none.${column}`, 1);
+      else pairs.append(`is.${column}`, value); // "" is a value as well
+    }
     for (const name of ["least", "most", "contains"]) {
       put(`${name}.${column}`, filter[name] ?? null);
     }
@@ -163,5 +167,6 @@ function wholeOr(text, other) {
 }
 
 function numberOr(text, other) {
-  return text !== null && text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : other;
+  const number = text === null || text.trim() === "" ? NaN : Number(text);
+  return Number.isFinite(number) ? number : other;
 }

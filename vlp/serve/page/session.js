@@ -129,8 +129,8 @@ export class Session {
     const place = this.hits.findIndex((hit) => hit.id === this.query.open) + by;
     if (!this.hits[place]) return;
     this.query = { ...this.query, open: this.hits[place].id };
-    this.remember("replace", history.state?.large);
     this.show(place);
+    this.remember("replace", history.state?.large); // last: Safari refuses many in a short time
   }
 
   /** Close the large picture; as the back button does it too, go back where opening went on. */
@@ -167,10 +167,10 @@ export class Session {
 
   /** The search as this server can do it. */
   possible(query) {
-    const known = this.about.indices.some((one) => one.name === query.index);
-    if (query.index !== null && !known) messages.say(`There is no index “${query.index}” here.`);
-    const most = this.about.limits.k ?? queries.K;
-    return { ...query, index: known ? query.index : null, k: Math.min(query.k, most) };
+    const { indices, limits } = this.about;
+    const known = indices.some((one) => one.name === query.index);
+    if (query.index && !known) messages.say(`There is no index “${query.index}” here.`);
+    return { ...query, index: known ? query.index : null, k: Math.min(query.k, limits.k) };
   }
 
   async ask(offset) {

@@ -1,0 +1,99 @@
+"""Jobs of embedding in processes of their own, which end at a given place or are killed."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import socket
+import time
+
+OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "fsync")
+CRASHED = 77
+PARTITION = 3  # pictures
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.vlp.retrieval.embedding.running_jobs"])
+
+
+def content(folder):
+    """{path: bytes} of all files but the lock."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def crash(data, output, operation):
+    """Do a job in a process that ends before its given operation on files, counted from 1.
+
+    It ends as a SIGKILL would end it: nothing is caught and nothing tidied up.
+
+    Returns:
+        Whether it came to that; else the job is done.
+    """
+    child = _processes.Process(target=_run_until, args=(data, output, operation))
+    child.start()
+    child.join()
+    assert child.exitcode in (0, CRASHED)
+    return child.exitcode == CRASHED
+
+
+def _run_until(data, output, operation):
+    from tests.vlp.retrieval.embedding.running_jobs import run_job
+
+    os.fsync = lambda descriptor: None  # the processes end, not the machine
+    left = itertools.count(operation - 1, -1)
+
+    def patched(real):
+        def run(*arguments, **options):
+            if next(left) == 0:
+                os._exit(CRASHED)
+            return real(*arguments, **options)
+
+        return run
+
+    for name in OPERATIONS:
+        setattr(os, name, patched(getattr(os, name)))
+    run_job(data, output)
+    os._exit(0)
+
+
+def run_ranks(data, output, ranks, kill_after=None, pause=0.0):
+    """Do a job in several processes; kill all of them when so many more partitions are finished.
+
+    Args:
+        pause: seconds that reading a picture takes longer.
+
+    Returns:
+        Their exit codes.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [
+        _processes.Process(target=_run_rank, args=(data, output, rank, ranks, port, pause))
+        for rank in range(ranks)
+    ]
+    before = _finished(output)
+    for child in children:
+        child.start()
+    while kill_after is not None and all(child.exitcode is None for child in children):
+        if _finished(output) >= before + kill_after:
+            for child in children:
+                os.kill(child.pid, signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    for child in children:
+        child.join()
+    return [child.exitcode for child in children]
+
+
+def _finished(output):
+    return len(list(output.glob(".progress/[0-9]*.json")))
+
+
+def _run_rank(data, output, rank, ranks, port, pause):
+    from tests.vlp.retrieval.embedding.running_jobs import run_job
+
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    run_job(data, output, pause)

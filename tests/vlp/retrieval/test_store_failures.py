@@ -1,0 +1,252 @@
+"""Damaged files, folders that cannot be written to, full disks and other writers have their names."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+
+from tests.vlp.retrieval.index_states import (
+    DIM,
+    addition,
+    content,
+    leftovers,
+    make_store,
+    silent,
+    unit_vectors,
+)
+from vlp.errors import InputError, RunError
+from vlp.retrieval.query import Query
+from vlp.retrieval.retriever import Retriever
+from vlp.retrieval.store import Store
+
+VECTORS, METADATA, HUBNESS = (
+    f"segments/000001-0.{kind}" for kind in ("vectors.npy", "metadata.arrow", "hubness.npy")
+)
+REMOVED, BACKGROUND, MANIFEST = "removed-000002.npy", "background.npz", "index.json"
+FILES = (VECTORS, METADATA, HUBNESS, REMOVED, BACKGROUND, MANIFEST)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "index"
+    store = make_store(folder, rows=40)
+    store.change(remove=[3, 5], say=silent)
+    search(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "index")
+
+
+def search(folder):
+    """As a command does."""
+    query = Query(vectors=[unit_vectors(1)[0].astype(np.float32)], k=5)
+    return Retriever.load(folder).search(query).hits
+
+
+def damaged(data, how):
+    if how == "half":
+        return data[: len(data) // 2]
+    if how == "short":
+        return data[:-1]
+    return b"" if how == "empty" else b"\x93nonsense" * (len(data) // 9 + 1)
+
+
+@pytest.mark.parametrize("how", ["half", "short", "empty", "nonsense"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named(folder, name, how):
+    path = folder / name
+    path.write_bytes(damaged(path.read_bytes(), how))
+    if (name, how) == (MANIFEST, "short"):  # but for the line break at its end it is whole
+        assert search(folder)
+        return
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        search(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        search(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        (VECTORS, unit_vectors(40, dim=DIM + 1)),
+        (VECTORS, unit_vectors(39)),
+        (VECTORS, unit_vectors(40).astype(np.float32)),
+        (VECTORS, unit_vectors(40)[0]),
+        (HUBNESS, np.zeros(39, np.float32)),
+        (REMOVED, np.array([3, 77])),
+        (REMOVED, np.array([3])),
+        (VECTORS, np.array([None] * 40)),
+    ],
+)
+def test_a_file_of_another_shape_is_named(folder, name, other):
+    np.save(folder / name, other, allow_pickle=True)
+    with pytest.raises(InputError, match=r"removed" if name == REMOVED else name):
+        search(folder)
+
+
+def test_metadata_of_another_segment(folder):
+    store = Store(folder)
+    store.change(add=[addition(3)], say=silent)
+    segment = store.snapshot().manifest.segments[-1].name
+    shutil.copyfile(folder / f"segments/{segment}.metadata.arrow", folder / METADATA)
+    with pytest.raises(InputError, match=METADATA):
+        search(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('"schema": 1', '"schema": 2', "schema 2; this version reads 1"),
+        (f'"dim": {DIM}', '"dim": 9', "vectors.npy"),
+        (f'"dim": {DIM}', '"dim": "many"', "index.json"),
+        ('"rows": 40', '"rows": -1', "index.json"),
+        ('"rows": 40', '"rows": null', "index.json"),
+        ('"segments": [', '"segments": [3, ', "index.json"),
+        ('"removed_rows": 2', '"removed_rows": 2, "surplus": 1', "surplus"),
+        ('"name": "exact"', '"name": "annoy"', "annoy"),
+        ('"name": "000001-0"', '"name": "../../x"', "index.json"),
+    ],
+)
+def test_a_manifest_that_somebody_changed(folder, old, new, match):
+    path = folder / MANIFEST
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=match):
+        search(folder)
+
+
+def test_no_index(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(InputError, match=r"is no index: it has no index\.json"):
+            Retriever.load(folder)
+
+
+UNWRITABLE = """
+    import os, sys
+    from pathlib import Path
+
+    folder = sys.argv[1]
+
+    def refuse(event, arguments):
+        \"\"\"What a file system that is mounted read-only does.\"\"\"
+        if event == "open":
+            path, mode, flags = arguments
+            changes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        else:
+            path, changes = arguments[0], event in ("os.mkdir", "os.remove", "os.rename")
+        if changes and isinstance(path, (str, bytes)) and os.fsdecode(path).startswith(folder):
+            raise OSError(30, "Read-only file system", path)
+
+    sys.addaudithook(refuse)
+    from tests.vlp.retrieval.index_states import addition, silent
+    from tests.vlp.retrieval.test_store_failures import search
+    from vlp.errors import RunError
+    from vlp.retrieval.store import Store
+    print(len(search(folder)))
+    try:
+        Store(Path(folder)).change(add=[addition(1)], say=silent)
+    except RunError as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_is_read_only_is_searched(folder):
+    found = python(UNWRITABLE, folder)
+    assert found.stdout.splitlines() == [
+        "5",
+        f"{folder} cannot be changed: Read-only file system",
+    ]
+
+
+FULL = """
+    import resource, sys
+    from pathlib import Path
+    from tests.vlp.retrieval.index_states import addition, silent
+    from vlp.errors import RunError
+    from vlp.retrieval.store import Store
+    store = Store(Path(sys.argv[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+    try:
+        store.change(add=[addition(500)], remove=[8], say=silent)
+    except RunError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1000, 5000, 8200])
+def test_a_full_disk_changes_nothing(folder, room):
+    before = content(Store(folder).snapshot())
+    told = python(FULL, folder, room).stdout
+    assert told.startswith(f"{folder} was not changed: ")
+    assert content(Store(folder).snapshot()) == before
+    assert leftovers(folder) == []
+
+
+WRITER = """
+    import sys, time
+    from pathlib import Path
+    from vlp.retrieval.store import Store
+    with Store(Path(sys.argv[1])).exclusive():
+        print("at work", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_another_process_is_writing(folder):
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "at work\n"
+        store = Store(folder)
+        before = content(store.snapshot())
+        with pytest.raises(RunError, match="another process is changing .*: try later"):
+            store.change(add=[addition(1)], say=silent)
+        with pytest.raises(RunError, match="another process is changing"):
+            store.rebuild("exact", {}, silent)
+        assert search(folder)  # who reads needs not wait
+        assert content(store.snapshot()) == before
+        other.send_signal(signal.SIGKILL)
+    store.change(add=[addition(1)], say=silent)
+    assert len(content(store.snapshot())) == len(before) + 1
+
+
+def test_another_thread_is_writing(folder):
+    store, errors = Store(folder), []
+
+    def change():
+        try:
+            store.change(add=[addition(1)], say=silent)
+        except RunError as error:
+            errors.append(str(error))
+
+    with store.exclusive():
+        thread = threading.Thread(target=change)
+        thread.start()
+        thread.join()
+        store.change(remove=[0], say=silent)  # this one may
+    assert len(errors) == 1
+    assert "another process" in errors[0]
+    change()
+    assert len(errors) == 1
+
+
+def python(code, *arguments):
+    """A process that must end by itself and complain of nothing."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    return found
