@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -58,6 +59,7 @@ class BaseEncoder(ABC):
         self.fingerprint = fingerprint
         self.precision = precision
         self.path = path
+        self.lock = threading.Lock()  # for users with several threads: tokenizers are not safe
 
     @property
     @abstractmethod

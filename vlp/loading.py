@@ -25,7 +25,7 @@ from vlp.interop.architectures import (
 )
 from vlp.interop.hub import PREFIX as HUB
 from vlp.interop.hub import download
-from vlp.interop.huggingface import HuggingFaceEncoder, is_huggingface
+from vlp.interop.huggingface import HuggingFaceEncoder, is_huggingface, weight_files
 from vlp.interop.open_clip_runs import recorded_run
 from vlp.interop.state_dicts import SUFFIXES, read_state_dict
 from vlp.model.build import ModelConfig, build_model, says_activation
@@ -161,8 +161,9 @@ def _no_arch(source: str, arch: str | None) -> None:
 
 def _is_of_its_folder(path: Path) -> bool:
     """Whether a file is the weights of a model folder, which also says what they are of."""
-    own = path.name in (WEIGHTS_FILE, PICKLED_FILE) and (path.parent / CONFIG_FILE).is_file()
-    return own or (path.name == "model.safetensors" and is_huggingface(path.parent))
+    if path.name in (WEIGHTS_FILE, PICKLED_FILE):
+        return (path.parent / CONFIG_FILE).is_file()
+    return is_huggingface(path.parent) and path in weight_files(path.parent)
 
 
 def _load_folder(path: Path, how: _How) -> BaseEncoder:

@@ -27,7 +27,8 @@ class Serve:
         port: to listen at; 0 for any that is free.
         model: default the models that the indices name.
         device: for the models; default the GPU if there is one.
-        per_minute: searches that one client may make in a minute; 0 for no limit.
+        per_minute: searches that one client may make in a minute; 0 for no limit. Behind a proxy
+            all clients are one.
         max_upload: megabytes of one request; pictures in it are a third larger than as files.
         allow_host: further names that this machine is called by, e.g. behind a proxy.
         cors: web sites whose pages may search here, e.g. https://example.com.

@@ -19,7 +19,7 @@ LEFT_OUT = "HTML entities (&amp;) and wrongly decoded text are not repaired as i
 _LOWER, _CANONICAL, _WHITESPACE = "lower", "canonicalize", "whitespace"
 _KINDS = (_LOWER, _CANONICAL, _WHITESPACE)
 # Python lower-cases a sigma at the end of a word to another letter than elsewhere
-_FINAL_SIGMA = r"(?<=\p{Cased}|\p{Cased}\p{Case_Ignorable})Σ(?!\p{Case_Ignorable}*\p{Cased})"
+_FINAL_SIGMA = r"\p{Cased}\p{Case_Ignorable}*\KΣ(?!\p{Case_Ignorable}*\p{Cased})"
 
 
 def kind_of(clean: Callable[[str], str]) -> str | None:

@@ -23,6 +23,7 @@ from vlp.encoder import BaseEncoder, Encoder
 from vlp.errors import InputError
 from vlp.export import cleaning
 from vlp.interop.huggingface import SIGLIP, HuggingFaceEncoder
+from vlp.model.tokens import Tokenizer as OpenClipTokenizer
 
 # as open_clip's pattern, which ignores case
 _PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -74,21 +75,25 @@ def write_tokenizer(encoder: BaseEncoder) -> WrittenTokenizer:
     if isinstance(encoder, HuggingFaceEncoder):
         made = _of_huggingface(encoder)
     elif isinstance(encoder, Encoder):
-        made = _of_open_clip(encoder)
+        made = of_open_clip(encoder.tokenizer, encoder.context_length)
     else:
         raise InputError(f"a {type(encoder).__name__} has no tokenizer that is known here")
     _check(made, encoder)
     return made
 
 
-def _of_open_clip(encoder: Encoder) -> WrittenTokenizer:
-    inner: Any = encoder.tokenizer.tokenizer
+def of_open_clip(tokenizer: OpenClipTokenizer, length: int) -> WrittenTokenizer:
+    """The same for a tokenizer of open_clip, without comparing ids.
+
+    Args:
+        tokenizer: as a model has it.
+        length: the context length.
+    """
+    inner: Any = tokenizer.tokenizer
     if isinstance(inner, SimpleTokenizer):
-        return WrittenTokenizer(_of_simple(inner), 0, encoder.context_length)
+        return WrittenTokenizer(_of_simple(inner), 0, length)
     if isinstance(inner, HFTokenizer):
-        return WrittenTokenizer(
-            _of_wrapped(inner), encoder.tokenizer.pad_id, encoder.context_length
-        )
+        return WrittenTokenizer(_of_wrapped(inner), tokenizer.pad_id, length)
     raise InputError(f"its tokenizer is a {type(inner).__name__}, which has no tokenizer.json")
 
 

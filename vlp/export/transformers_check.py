@@ -50,15 +50,15 @@ def _whole_pictures(encoder: BaseEncoder, model: Any, folder: Path, exact: Any) 
     sizes = [(side, side), (side + 8, side), (side, side + 9), (2 * side + 8, 2 * side)]
     alike = probe.pictures(sizes)
     beside = probe.pictures([(side + 3, side), (side, side + 7)])
-    default = _LIBRARY.AutoProcessor.from_pretrained(str(folder), local_files_only=True)
+    default = _LIBRARY.AutoImageProcessor.from_pretrained(str(folder), local_files_only=True)
 
     def apart(pictures: list[Image.Image], processor: Any) -> float:  # noqa: ANN401
-        values = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        values = processor(pictures, return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             found = _unit(model.get_image_features(pixel_values=values))
         return float((found - encoder.encode_image(pictures)).abs().max())
 
-    if not (largest := apart(alike, exact)) <= probe.MOST:
+    if not (largest := apart(alike, exact.image_processor)) <= probe.MOST:
         raise RunError(
             f"pictures through the image processor of transformers give features {largest:.0e} "
             "apart: the export would be wrong, and is not written"
@@ -68,7 +68,7 @@ def _whole_pictures(encoder: BaseEncoder, model: Any, folder: Path, exact: Any) 
         f"whole pictures, by its image processor with {how}: {largest:.0e}; "
         f"by its default one, which rounds otherwise: {apart(alike, default):.0e}"
     ]
-    if (shifted := apart(beside, exact)) > probe.MOST:
+    if (shifted := apart(beside, exact.image_processor)) > probe.MOST:
         lines.append(f"where its image processor crops a pixel beside: {shifted:.0e}")
     return lines
 

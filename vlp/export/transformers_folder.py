@@ -18,7 +18,7 @@ from vlp.export.clip_model import clip_obstacles, to_clip
 from vlp.export.encoders import logit_bias
 from vlp.export.probe import Checked
 from vlp.export.siglip_model import siglip_obstacles, to_siglip
-from vlp.export.tokenizer_json import WrittenTokenizer, write_tokenizer
+from vlp.export.tokenizer_json import write_tokenizer
 from vlp.export.transformers_check import check_folder, quiet
 from vlp.export.transformers_files import (
     named,
@@ -59,14 +59,17 @@ def write_transformers(encoder: BaseEncoder, folder: Path) -> Checked:
     return Checked(largest, lines, notes)
 
 
-def family_of(encoder: Encoder, tokenizer: WrittenTokenizer) -> str:
+def family_of(encoder: Encoder, highest_id: int) -> str:
     """Which of its models transformers has for towers of open_clip: "clip" or "siglip".
+
+    Args:
+        encoder: with these towers.
+        highest_id: of its tokenizer.
 
     Raises:
         InputError: none; the message says why.
     """
-    highest = tokenizer.tokenizer.get_vocab_size() - 1
-    clip = clip_obstacles(encoder.model, _end_id(encoder), highest)
+    clip = clip_obstacles(encoder.model, _end_id(encoder), highest_id)
     siglip = siglip_obstacles(encoder.model)
     pictures = picture_obstacles(encoder.model.description.preprocess_cfg)
     if not clip and not pictures:
@@ -90,7 +93,7 @@ def _end_id(encoder: Encoder) -> int | None:
 
 def _write(encoder: Encoder, folder: Path) -> list[str]:
     tokenizer = write_tokenizer(encoder)
-    family = family_of(encoder, tokenizer)
+    family = family_of(encoder, tokenizer.tokenizer.get_vocab_size() - 1)
     model: Any
     if family == CLIP:
         clip_config, state = to_clip(encoder, encoder.tokenizer.end_id)

@@ -22,7 +22,8 @@ Vectors32 = NDArray[np.float32]
 class IndexModel:
     """Encodes for an index.
 
-    One thread at a time: more would not be faster, and tokenizers of Hugging Face refuse it.
+    One thread at a time, also where several indices share the encoder: more would not be faster,
+    and tokenizers of Hugging Face mix up their settings.
 
     Args:
         folder: of the index.
@@ -53,8 +54,8 @@ class IndexModel:
 
     def encode_text(self, texts: Sequence[str]) -> tuple[Vectors32, list[str]]:
         """([n, D], what the user should know of texts that were cut)."""
-        with self._lock:
-            encoder = self._loaded()
+        encoder = self.encoder
+        with encoder.lock:
             cut = encoder.truncated(texts)
             vectors = _numpy(encoder.encode_text(texts, report_truncated=False))
         if not cut:
@@ -67,8 +68,9 @@ class IndexModel:
         Raises:
             InputError: a picture cannot be read; the message has its place and its name.
         """
-        with self._lock:
-            return _numpy(self._loaded().encode_image(images))
+        encoder = self.encoder
+        with encoder.lock:
+            return _numpy(encoder.encode_image(images))
 
     def _loaded(self) -> "BaseEncoder":
         if self._encoder is None:

@@ -23,7 +23,7 @@ class Query:
         images: pictures like these, as `encode_image` takes them.
         like: ids of the index: pictures like these.
         vectors: directions [D] that were encoded elsewhere.
-        without: texts that are not to be seen; half of each is subtracted.
+        without: texts that are not to be seen; half of their mean is subtracted.
         weights: of texts, images, like and vectors, in this order; default 1 each.
         where: a condition on the metadata, e.g. `split = 'val' AND width > 500`; see
             `vlp.retrieval.conditions.rows_where`.
@@ -111,7 +111,7 @@ class Found:
     Args:
         hits: best first.
         searched: how many pictures the condition lets through.
-        more: whether a next page would have hits.
+        more: whether there is a next page.
         notes: what the user should know, e.g. a text that was cut.
         vector: [D] the query's direction.
     """

@@ -98,7 +98,7 @@ class Ranking:
         return Found(
             hits=self._hits(groups[self.query.offset : last]),
             searched=self.searched,
-            more=len(groups) > last,
+            more=len(groups) > last and last < MOST_RESULTS,
             notes=notes,
             vector=self.unit,
         )

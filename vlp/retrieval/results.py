@@ -76,8 +76,8 @@ def notes(given: Results) -> list[str]:
     elif not found.searched:
         told.append(f"none of {given.rows:,} pictures fulfils the condition {query.where}")
     elif not found.hits:
-        many = f"more than {query.offset:,}" if query.offset else "any"
-        told.append(f"of {found.searched:,} pictures there are not {many} that pass the thresholds")
+        after = f" after the first {query.offset:,}" if query.offset else ""
+        told.append(f"of {found.searched:,} pictures none passes the thresholds{after}")
     if given.missing:
         told.append(
             f"{len(given.missing):,} of these pictures are missing since they were indexed; "

@@ -196,6 +196,8 @@ class Retriever:
         if len(given) != len(items):
             raise InputError(f"{len(items)} pictures, but metadata of {len(given)}")
         texts = self.manifest.modality == "text"
+        if texts and not all(isinstance(item, str) for item in items):
+            raise InputError(f"{self.store.folder} is an index of texts: it takes no pictures")
         rows = [dict(row) for row in given]
         for item, row in zip(items, rows, strict=True):
             if texts:

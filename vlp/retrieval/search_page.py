@@ -48,7 +48,7 @@ def _cell(rank: int, hit: Hit, problems: list[str]) -> dict[str, Any]:
         "percentile": percentile_text(hit.percentile),
         "cosine": f"{hit.cosine:.3f}",
         "score": f"{hit.score:.3f}",
-        "path": path,
+        "name": "metadata" if path is None else Path(path).name,
         "caption": caption_of(hit),
         "uri": None if path is None else _picture(path, problems),
         "duplicates": hit.duplicates,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vlp.data.files import replace_atomically
 from vlp.errors import InputError, RunError
-from vlp.retrieval.backends import backend_class
+from vlp.retrieval.backends import NAMES, backend_class
 from vlp.retrieval.backends.base import Change, Say
 from vlp.retrieval.background import Background, read_background
 from vlp.retrieval.folder import BACKGROUND_FILE, check_free, flush_names, locked, sweep
@@ -222,14 +222,13 @@ class Store:
             say=say,
         )
         state = backend_class(backend.name).update(change)
-        was = after.backend.name
         after = replace(after, backend=replace(backend, state=state))
         flush_names(*(path for path in (self.folder / SEGMENTS, self.folder) if path.exists()))
         write_manifest(self.folder, after)
         try:
             flush_names(self.folder)
             sweep(self.folder, after)
-            for name in sorted({was, backend.name}):
+            for name in NAMES:
                 now = after.backend if name == backend.name else None
                 backend_class(name).discard(self.folder, now, say)
         except OSError as error:
@@ -260,8 +259,11 @@ class Store:
             sweep(self.folder, before.manifest)  # of a writer that was killed
             try:
                 yield before
-            except OSError as error:
-                raise RunError(f"{self.folder} was not changed: {error}") from error
+            except BaseException as error:
+                sweep(self.folder, read_manifest(self.folder))  # a full disk needs the room
+                if isinstance(error, OSError):
+                    raise RunError(f"{self.folder} was not changed: {error}") from error
+                raise
 
     def _checked(self, before: Snapshot, add: Sequence[Addition]) -> tuple[Vectors, pa.Table]:
         """All new rows as one.

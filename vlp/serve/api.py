@@ -76,9 +76,8 @@ class Api:
         self._searches = Workers("search", bounds.threads, bounds.waiting)
         self._pictures = Workers("picture", bounds.threads, bounds.waiting)
 
-    @property
     def endpoints(self) -> list[Endpoint]:
-        """Each with its address."""
+        """Each with its address, and a budget of its own for clients."""
         bounds = self._bounds
         searches = Rate("searches", bounds.per_minute)
         pictures = Rate("pictures", bounds.per_minute * bounds.pictures_per_search)
@@ -171,9 +170,8 @@ class Api:
 def _search(served: Served, asked: SearchRequest) -> Response:
     started = time.perf_counter()
     fields = asked.model_dump(exclude={"index", "images"})
-    served.view  # noqa: B018 (an index that is gone is no fault of the query)
     query = Query(images=pictures_from(asked.images, "images"), **fields)
-    found = served.retriever.search(query)
+    found = served.search(query)
     hits = [{**vars(hit), "duplicates": list(hit.duplicates)} for hit in found.hits]
     answer = SearchResponse(
         hits=[HitResponse(**hit) for hit in hits],

@@ -44,7 +44,7 @@ def create_app(
         origins: web sites whose pages may ask, e.g. https://example.com.
     """
     metrics = Metrics()
-    endpoints = Api(catalogue, bounds or Bounds(), metrics).endpoints
+    endpoints = Api(catalogue, bounds or Bounds(), metrics).endpoints()
     described = JSONResponse(description(endpoints))
 
     async def openapi(request: Request) -> Response:

@@ -14,7 +14,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from vlp.data.images import UnreadableImageError, decode
-from vlp.serve.bounds import BODY_SECONDS, PIXELS
+from vlp.serve.bounds import BODY_SECONDS, MOST_COMMAS, PIXELS
 from vlp.serve.refusals import Refused, what_is_wrong
 from vlp.serve.schemas import Request
 
@@ -28,7 +28,7 @@ async def read_body(request: HttpRequest, kind: type[Body], most_bytes: int) -> 
     """A request's body.
 
     Raises:
-        Refused: it is too long or too slow, no JSON, or not as `kind` describes it.
+        Refused: it is too long or too slow, has too many values, is no JSON, or not as `kind` describes it.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -39,6 +39,8 @@ async def read_body(request: HttpRequest, kind: type[Body], most_bytes: int) -> 
         ) from None
     except ClientDisconnect:
         raise Refused(400, "the client hung up") from None
+    if body.count(b",") > MOST_COMMAS:  # base64 has none
+        raise Refused(422, f"the body has more than {MOST_COMMAS:,} values")
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

@@ -10,6 +10,7 @@ MOST_CONDITION = 4000  # characters of a condition
 MOST_HITS = 1000  # of one page of results
 MOST_INLINE = 500  # pictures inside one response of clip-retrieval's API
 MOST_NUMBERS = 16_384  # of a vector
+MOST_COMMAS = 100_000  # of a body: a list of millions takes seconds and gigabytes to refuse
 LARGEST_ID = 2**63 - 1
 SIDE, LEAST_SIDE, MOST_SIDE = 320, 16, 2048  # pixels of the longer side of a picture
 INLINE_SIDE = 512  # of a picture inside a response

@@ -1,5 +1,6 @@
 """The indices that are served, by name, and what clients are told of them."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from vlp.encoder import BaseEncoder
 from vlp.errors import InputError
 from vlp.retrieval.manifest import Manifest, read_manifest
+from vlp.retrieval.query import Found, Query
 from vlp.retrieval.retriever import Retriever
 from vlp.retrieval.snapshot import ID, Snapshot
 from vlp.retrieval.store import Store
@@ -45,6 +47,16 @@ class Served:
             return self.retriever.view
         except InputError as error:
             raise Refused(503, f"the index {self.name!r} cannot be read: {error}") from None
+
+    def search(self, query: Query) -> Found:
+        """Find pictures.
+
+        Raises:
+            Refused: the index is gone or damaged, which is no fault of the query.
+            InputError: the query does not fit the index.
+        """
+        _ = self.view
+        return self.retriever.search(query)
 
     def about(self) -> IndexResponse:
         """What clients are told."""
@@ -115,18 +127,19 @@ def open_catalogue(
     Raises:
         InputError: no index, or its model cannot be loaded or is another.
     """
-    paths = [Path(folder).expanduser().absolute() for folder in folders]
-    encoders: dict[str, BaseEncoder] = {}
+    # not resolved: a link is called what the user calls it
+    paths = [Path(os.path.abspath(Path(folder).expanduser())) for folder in folders]
+    names = _names(paths)
+    marks = [read_manifest(path).model for path in paths]  # before models are loaded, which is slow
     given = None
+    if model is not None:
+        say(f"loading {model}")
+        given = _load(model, device)
+    encoders: dict[str, BaseEncoder] = {}
     served = []
-    for name, path in zip(_names(paths), paths, strict=True):
-        store = Store(path)
-        mark = read_manifest(path).model
-        if model is not None and given is None:
-            say(f"loading {model}")
-            given = _load(model, device)
+    for name, path, mark in zip(names, paths, marks, strict=True):
         encoder = given or (encoders.get(mark.fingerprint) if mark else None)
-        retriever = Retriever(store, encoder, device=device)
+        retriever = Retriever(Store(path), encoder, device=device)
         if encoder is None and mark is not None:
             say(f"loading {mark}")
             encoders[mark.fingerprint] = retriever.encoder

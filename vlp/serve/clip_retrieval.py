@@ -1,8 +1,8 @@
 """clip-retrieval's API, for its clients: `/knn-service` and `/metadata`.
 
 As theirs (clip_back.py, version 2) but for this: a query has exactly one part, addresses of
-pictures are not fetched, pictures in responses are at most 512 pixels large, and duplicates are
-found by this index's rule.
+pictures are not fetched, the first 500 results alone carry pictures, which are at most 512 pixels
+large, and duplicates are found by this index's rule.
 """
 
 import base64
@@ -11,10 +11,10 @@ from typing import Any
 from starlette.responses import Response
 
 from vlp.retrieval.pictures import MissingPictureError
-from vlp.retrieval.query import Hit, Query
+from vlp.retrieval.query import Query
 from vlp.retrieval.snapshot import ID
 from vlp.serve.bodies import json_response, pictures_from
-from vlp.serve.bounds import INLINE_SIDE
+from vlp.serve.bounds import INLINE_SIDE, MOST_INLINE
 from vlp.serve.catalogue import Served
 from vlp.serve.refusals import Refused
 from vlp.serve.schemas import KnnRequest, MetadataRequest
@@ -24,17 +24,19 @@ IGNORED = "X-Vlp-Ignored"
 
 
 def knn(served: Served, asked: KnnRequest, thumbnails: Thumbnails) -> Response:
-    """Results, best first; the first `num_images` of them with metadata and picture.
+    """Results, best first; the first `num_images` of them with metadata.
 
     Raises:
         Refused: the query has no part or several, or asks for what this server does not do.
         InputError: it does not fit the index.
     """
-    query = _query(served, asked)
-    hits = served.retriever.search(query).hits
+    hits = served.search(_query(served, asked)).hits
+    rows = [hit.metadata for hit in hits[: asked.num_images]]
+    rows[:MOST_INLINE] = [_with_picture(row, thumbnails) for row in rows[:MOST_INLINE]]
+    rows += [{}] * (len(hits) - len(rows))
     results = [
-        _result(hit, thumbnails if place < asked.num_images else None)
-        for place, hit in enumerate(hits)
+        {**row, "id": hit.id, "similarity": hit.cosine}
+        for row, hit in zip(rows, hits, strict=True)
     ]
     ignored = _ignored(asked)
     return json_response(results, {IGNORED: ", ".join(ignored)} if ignored else None)
@@ -80,11 +82,6 @@ def _ignored(asked: KnnRequest) -> list[str]:
     if asked.aesthetic_score not in nothing and asked.aesthetic_weight not in nothing:
         names += ["aesthetic_score", "aesthetic_weight"]
     return names
-
-
-def _result(hit: Hit, thumbnails: Thumbnails | None) -> dict[str, Any]:
-    metadata = {} if thumbnails is None else _with_picture(hit.metadata, thumbnails)
-    return {**metadata, "id": hit.id, "similarity": hit.cosine}
 
 
 def _with_picture(row: dict[str, Any], thumbnails: Thumbnails) -> dict[str, Any]:

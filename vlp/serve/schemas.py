@@ -67,7 +67,8 @@ class PictureRequest(Request):
 class KnnRequest(Request):
     """A search as clip-retrieval's clients ask for it, by exactly one of the first three fields.
 
-    The server fetches no addresses, so `image_url` is refused; `use_mclip` is, too. It has neither
+    The first `num_images` results have metadata, and the first 500 of these a picture. The server
+    fetches no addresses, so `image_url` is refused; `use_mclip` is, too. It has neither
     safety models nor aesthetic embeddings; the response's header `X-Vlp-Ignored` names those that
     were asked for.
     """
@@ -77,7 +78,7 @@ class KnnRequest(Request):
     embedding_input: Vector | None = None
     image_url: str | None = None
     modality: Literal["image", "text"] | None = Field(None, description="default the index's")
-    num_images: int = Field(100, ge=0, le=MOST_INLINE, description="results with metadata")
+    num_images: int = Field(100, ge=0, le=MOST_RESULTS, description="results with metadata")
     num_result_ids: int | None = Field(
         None, ge=1, le=MOST_RESULTS, description="all results; default num_images"
     )
@@ -175,7 +176,8 @@ class AboutResponse(Answer):
 
 
 class KnnHitResponse(Answer):
-    """A result; the first num_images have their metadata as fields, and `image`, a JPEG."""
+    """A result; the first num_images have their metadata as fields, and `image`, a JPEG in base64,
+    where the file is still there."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -184,7 +186,7 @@ class KnnHitResponse(Answer):
 
 
 class MetadataResponse(Answer):
-    """The metadata of an id, with `image`, a JPEG in base64."""
+    """The metadata of an id, with `image`, a JPEG in base64, where the file is still there."""
 
     id: int
     metadata: dict[str, Any]

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 from functools import cache
 
 import numpy as np
@@ -49,7 +48,7 @@ SIGLIP = {
     "vision_cfg": {"image_size": 32, **SIGLIP_TOWER},
     "text_cfg": SIGLIP_TEXT,
 }
-WORDS = "a photo of two dogs red circle on the left café it s 10 o clock".split()
+WORDS = "a photo of two dogs red circle on the left café it s 10 o clock".split()  # noqa: SIM905
 TEXTS = ["a photo of a dog", "Two RED circles, on the left!", "", "café & co", "a dog " * 40]
 
 
@@ -71,12 +70,17 @@ def write_model(folder, config=CLIP, preprocessing=PREPROCESSING, seed=0, pad="<
         write_words(folder, pad)
     torch.manual_seed(seed)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    perturb(model)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")
     return folder
+
+
+@torch.no_grad()
+def perturb(model):
+    """Move all weights away from what they begin with: zeros hide what is lost."""
+    for parameter in model.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.1)
 
 
 def write_words(folder, pad="</s>"):
@@ -137,8 +141,3 @@ def open_clip_features(folder, images, texts):
     image = model.encode_image(torch.stack([prepare(own) for own in images]))
     text = model.encode_text(tokenizer(texts))
     return F.normalize(image, dim=-1), F.normalize(text, dim=-1)
-
-
-def copied(folder, to):
-    """A copy that a test may change."""
-    return shutil.copytree(folder, to)

@@ -13,13 +13,25 @@ import numpy as np
 from tqdm import tqdm
 
 from tests.vlp.retrieval.index_states import addition, silent
+from vlp.retrieval.backends import NAMES
 from vlp.retrieval.store import Store
 
 OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir", "link", "mkdir", "fsync")
+OPTIONS = {"exact": {}, "faiss": {"factory": "HNSW8,Flat"}, "milvus": {}}
 CRASHED = 77
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.vlp.retrieval.crashes", "vlp.retrieval.backends.exact"])
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(
+    [  # what can be imported of it
+        "torch",
+        "faiss",
+        "milvus_lite.server_manager",
+        "pymilvus",
+        "tests.vlp.retrieval.crashes",
+        "tests.vlp.retrieval.kills",
+        *(f"vlp.retrieval.backends.{name}" for name in NAMES),
+    ]
+)
 
 
 def add(store: Store, backend: str) -> None:
@@ -39,7 +51,7 @@ def compact(store: Store, backend: str) -> None:
 
 def rebuild(store: Store, backend: str) -> None:
     """The same backend afresh."""
-    store.rebuild(backend, {}, silent)
+    store.rebuild(backend, OPTIONS[backend], silent)
 
 
 def leave(store: Store, backend: str) -> None:
@@ -56,7 +68,7 @@ def crash(folder: Path, change: str, backend: str, operation: int) -> bool:
     Returns:
         Whether it came to that; else the change is done.
     """
-    child = _processes.Process(target=_run_until, args=(folder, change, backend, operation))
+    child = processes.Process(target=_run_until, args=(folder, change, backend, operation))
     child.start()
     child.join()
     assert child.exitcode in (0, CRASHED)

@@ -1,6 +1,5 @@
 """A writer and a reader of one index, which are processes that run until they are ended."""
 
-import multiprocessing
 import threading
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from tests.vlp.retrieval.crashes import OPTIONS
 from tests.vlp.retrieval.index_states import DIM, make_store, silent, unit_vectors
 from vlp.retrieval.query import Query
 from vlp.retrieval.retriever import Retriever
@@ -15,16 +15,13 @@ from vlp.retrieval.store import Addition, Store
 
 BATCH = 10  # rows that come and go together
 
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.vlp.retrieval.kills"])
-
 
 def make_batches(folder: Path, backend: str) -> Store:
     """An index of a few batches."""
     store = make_store(folder)
     for number in range(4):
         _change(store, number, [])
-    store.rebuild(backend, {}, silent)
+    store.rebuild(backend, OPTIONS[backend], silent)
     return store
 
 
@@ -50,13 +47,13 @@ def write(folder: Path, backend: str, seed: int) -> None:
         turn = rng.random()
         gone = [there[rng.choice(list(there))]] if len(there) > 6 or turn < 0.2 else []
         if turn > 0.85:
-            store.rebuild(backend, {}, silent)
+            store.rebuild(backend, OPTIONS[backend], silent)
         else:
             _change(store, number, [own for ids in gone for own in ids], add=turn > 0.1)
 
 
 def read(folder: Path, stop: Path, told: Path) -> None:
-    """Search until a file appears; write down how often, or raise."""
+    """Search until a file appears, and write down how often; raise for what is not whole."""
     retriever, rng, searches = Retriever.load(folder), np.random.default_rng(0), 0
     while not stop.exists():
         batches(retriever.store)
@@ -67,7 +64,7 @@ def read(folder: Path, stop: Path, told: Path) -> None:
         assert len(set(found)) * BATCH == len(found), found
         assert [hit.cosine for hit in hits] == sorted((h.cosine for h in hits), reverse=True)
         searches += 1
-    told.write_text(str(searches))
+        told.write_text(str(searches))
 
 
 def _change(store: Store, number: int, gone: list[int], *, add: bool = True) -> None:

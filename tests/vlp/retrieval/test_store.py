@@ -1,4 +1,4 @@
-"""An index is what was put into it, whatever the order of changes, and refuses what does not fit."""
+"""An index is what was put into it, in whatever order, and refuses what does not fit."""
 
 import math
 import os
@@ -23,7 +23,7 @@ from tests.vlp.retrieval.index_states import (
 )
 from vlp.errors import InputError, RunError
 from vlp.retrieval.snapshot import UnknownIdError
-from vlp.retrieval.store import Addition, Store
+from vlp.retrieval.store import Addition
 
 COLUMNS = {
     "number": st.integers(-5, 5),

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from tests.vlp.retrieval.backend_contract import check_search, queries
-from tests.vlp.retrieval.crashes import CHANGES, crash
+from tests.vlp.retrieval.crashes import CHANGES, OPTIONS, crash
 from tests.vlp.retrieval.index_states import (
     DIM,
     addition,
@@ -19,7 +19,7 @@ from tests.vlp.retrieval.index_states import (
 from vlp.retrieval.store import Store
 
 PACKAGES = {"exact": "numpy", "faiss": "faiss", "milvus": "pymilvus"}
-STEPS = {"exact": 1, "faiss": 2, "milvus": 19}  # Milvus Lite needs seconds for each
+STEPS = {"exact": 1, "faiss": 5, "milvus": 19}  # Milvus Lite needs seconds for each
 _MOST = 200  # operations of a change
 
 
@@ -34,7 +34,7 @@ def backend(request):
 @pytest.fixture(scope="module")
 def whole(backend, tmp_path_factory):
     store = make_store(tmp_path_factory.mktemp(backend) / "index", rows=50)
-    store.rebuild(backend, {}, silent)
+    store.rebuild(backend, OPTIONS[backend], silent)
     store.change(add=[addition(20, 1)], remove=[2], say=silent)
     return store.folder
 

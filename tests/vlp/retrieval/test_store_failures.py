@@ -1,6 +1,5 @@
-"""Damaged files, folders that cannot be written to, full disks and other writers have their names."""
+"""Damaged files, unwritable folders, full disks and other writers are told by name."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -213,7 +212,7 @@ def test_another_process_is_writing(folder):
         assert other.stdout.readline() == "at work\n"
         store = Store(folder)
         before = content(store.snapshot())
-        with pytest.raises(RunError, match="another process is changing .*: try later"):
+        with pytest.raises(RunError, match=r"another process is changing .*: try later"):
             store.change(add=[addition(1)], say=silent)
         with pytest.raises(RunError, match="another process is changing"):
             store.rebuild("exact", {}, silent)

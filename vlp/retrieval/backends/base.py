@@ -108,7 +108,7 @@ class Backend(ABC):
 
         Args:
             folder: of the index; nothing but what its states named is removed.
-            now: what the new state names; None when another backend took over.
+            now: what the new state names; None when it has another backend.
             say: tells people what could not be removed, which is no error.
         """
 

@@ -91,10 +91,10 @@ def _fresh(change: Change) -> dict[str, Any]:
     """A state made anew from all rows, or one without a file while they are few."""
     rows = len(change.after)
     factory = change.options["factory"] or choose_factory(rows, change.after.dim)
-    index = FaissIndex.make(factory, change.after.dim) if factory else None
+    index = None if factory is None else FaissIndex.make(factory, change.after.dim)
     if index is None or rows < index.least_rows:
         if not change.state:  # else it was said before
-            need = index.least_rows if index else FEW
+            need = FEW if index is None else index.least_rows
             change.say(
                 f"faiss: {rows:,} rows are searched exactly; "
                 f"from {need:,} on there is something to gain"

@@ -11,6 +11,7 @@ from vlp.retrieval.backends.exact import products, search_exactly, stacked
 from vlp.retrieval.backends.faiss_index import FaissIndex, Setting, selector
 from vlp.retrieval.snapshot import Mask, Rows, Snapshot
 
+_SLACK = 1.1  # times the deepest that was tuned, and it will do: a few rows may be removed
 Settings = dict[int, Setting]  # by depth: so many nearest rows are found as well as was asked for
 
 
@@ -69,7 +70,7 @@ def interpolated(settings: Settings, depth: float) -> Setting | None:
     depths = sorted(settings)
     place = bisect_left(depths, depth)
     if place == len(depths):
-        return None
+        return settings[depths[-1]] if depth <= _SLACK * depths[-1] else None
     above = settings[depths[place]]
     if place == 0:
         return above

@@ -7,7 +7,7 @@ less about what is near. What is reported is measured on other queries than thos
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 
 import numpy as np
@@ -17,7 +17,9 @@ from vlp.retrieval.backends.base import Scores
 from vlp.retrieval.backends.exact import search_exactly
 from vlp.retrieval.backends.faiss_index import FaissIndex, Setting, selector
 from vlp.retrieval.backends.faiss_search import Searcher, Settings
-from vlp.retrieval.snapshot import Rows, Snapshot
+from vlp.retrieval.snapshot import Mask, Rows, Snapshot
+
+Search = Callable[[Scores, int, Mask], tuple[Scores, Rows]]
 
 DEPTHS = (10, 100, 1000, 4000)  # those of pages, of groups, and of what hubness puts in new order
 _QUERIES = 200  # of each kind to tune with, and as many others to measure with
@@ -60,15 +62,17 @@ def tune(index: FaissIndex, snapshot: Snapshot, texts: Scores | None, target: fl
     """
     depths = [depth for depth in DEPTHS if depth * _BEYOND <= len(snapshot)] or [DEPTHS[0]]
     tuning, testing = _samples(snapshot, texts)
-    trials = [Trial(index, snapshot, sample, depths[0]) for sample in tuning]
-    first, reached = _tuned(index, trials, target)
-    settings = {depths[0]: first}
-    for depth in depths[1:] if reached else ():
-        trials = [Trial(index, snapshot, sample.part(_FEWER), depth) for sample in tuning]
-        setting, suffices = _tuned(index, trials, target)
-        if not suffices:
+    settings: Settings = {}
+    reached = True
+    for depth in depths:
+        number = _QUERIES if depth == depths[0] else _FEWER
+        trials = [Trial(index, snapshot, sample.part(number), depth) for sample in tuning]
+        settings[depth], suffices = _tuned(index, trials, target)
+        if depth == depths[0]:
+            reached = suffices
+        elif reached and not suffices:
+            del settings[depth]
             break
-        settings[depth] = setting
     return _measured(Searcher(snapshot, index, settings), testing, reached)
 
 
@@ -103,12 +107,8 @@ class Trial:
     @cached_property
     def truth(self) -> list[Rows]:
         """Of each query the nearest rows, itself left out."""
-        live = self.snapshot.live
-        return _found(
-            lambda query, k: search_exactly(self.snapshot, query, k, live)[1][0],
-            self.sample,
-            self.depth,
-        )
+        search = partial(search_exactly, self.snapshot)
+        return _found(search, self.snapshot, self.sample, self.depth)
 
     def recalls(self, effort: int, counts: Sequence[int]) -> list[float]:
         """Mean shares of the nearest rows that are among so many candidates each."""
@@ -179,25 +179,28 @@ def _samples(snapshot: Snapshot, texts: Scores | None) -> tuple[list[Sample], li
 
 
 def _measured(searcher: Searcher, testing: list[Sample], reached: bool) -> Tuned:
-    live = searcher.snapshot.live
+    """What a search reaches, and the time that it takes."""
+    snapshot = searcher.snapshot
     times: dict[str, list[float]] = {"exact": [], "faiss": []}
+    searches: dict[str, Search] = {
+        "exact": partial(search_exactly, snapshot),
+        "faiss": searcher.search,
+    }
 
-    def timed(name: str, query: Scores, k: int) -> Rows:
+    def timed(name: str, queries: Scores, k: int, allowed: Mask) -> tuple[Scores, Rows]:
         begin = time.perf_counter()
-        if name == "exact":
-            _, rows = search_exactly(searcher.snapshot, query, k, live)
-        else:
-            _, rows = searcher.search(query, k, live)
+        found = searches[name](queries, k, allowed)
         times[name].append(time.perf_counter() - begin)
-        found: Rows = rows[0]
         return found
 
     recall = {}
     for sample in testing:
-        truth = _found(lambda query, k: timed("exact", query, k), sample, DEPTHS[0])
-        found = _found(lambda query, k: timed("faiss", query, k), sample, DEPTHS[0])
-        shares = [np.isin(a, b).mean() for a, b in zip(truth, found, strict=True) if len(a)]
-        recall[sample.kind] = float(np.mean(shares)) if shares else 1.0
+        truth, found = (
+            _found(partial(timed, name), snapshot, sample, DEPTHS[0]) for name in searches
+        )
+        recall[sample.kind] = float(
+            np.mean([np.isin(a, b).mean() for a, b in zip(truth, found, strict=True)])
+        )
     return Tuned(
         settings=searcher.settings,
         reached=reached,
@@ -208,11 +211,16 @@ def _measured(searcher: Searcher, testing: list[Sample], reached: bool) -> Tuned
     )
 
 
-def _found(search: Callable[[Scores, int], Rows], sample: Sample, depth: int) -> list[Rows]:
+def _found(search: Search, snapshot: Snapshot, sample: Sample, depth: int) -> list[Rows]:
     """The rows that a search finds for each query, itself left out."""
     everything = []
     queries = list(zip(sample.vectors, sample.own, strict=True))
+    allowed = snapshot.live.copy()
     for query, own in watched(queries, f"recall on {sample.kind}", "queries"):
-        rows = search(query[None], depth + 1)
-        everything.append(rows[(rows != own) & (rows >= 0)][:depth])
+        if own >= 0:
+            allowed[own] = False
+        rows = search(query[None], depth, allowed)[1][0]
+        if own >= 0:
+            allowed[own] = True
+        everything.append(rows[rows >= 0])
     return everything

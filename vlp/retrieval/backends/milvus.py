@@ -45,7 +45,7 @@ class MilvusBackend(Backend):
         self, snapshot: Snapshot, options: Mapping[str, Any], state: Mapping[str, Any]
     ) -> None:
         super().__init__(snapshot, options, state)
-        self._lock = threading.Lock()  # `close` waits for a search in another thread
+        self._lock = threading.Lock()  # several threads search
         self._collection: Collection | None = None
         self._undo: list[weakref.finalize[..., Any]] = []  # of `_open`, also at exit
         self._is_away = False
@@ -141,23 +141,24 @@ class MilvusBackend(Backend):
         Raises:
             RunError: it does not answer, or lacks rows of the newest state.
         """
-        with self._lock:
+        try:
+            with self._lock:
+                if self._is_away:
+                    return None
+                collection = self._collection or self._open()
+            found: Rows = np.unique(collection.nearest(query, limit))
+            return found
+        except (RunError, OSError) as error:
+            with self._lock:
+                self._leave()
+                self._is_away = not self._is_newest()  # a newer state took its place
             if self._is_away:
                 return None
-            try:
-                collection = self._collection or self._open()
-                found: Rows = np.unique(collection.nearest(query, limit))
-                return found
-            except (RunError, OSError) as error:
-                self._leave()
-                if self._is_newest():
-                    folder = self.snapshot.folder
-                    raise RunError(
-                        f"{error}. `vlp index {folder} --backend exact` searches without Milvus, "
-                        "and with --backend milvus it is built afresh"
-                    ) from error
-                self._is_away = True  # a newer state took its place
-                return None
+            folder = self.snapshot.folder
+            raise RunError(
+                f"{error}. `vlp index {folder} --backend exact` searches without Milvus, "
+                "and with --backend milvus it is built afresh"
+            ) from error
 
     def _open(self) -> Collection:
         if "server" in self.options:
@@ -194,6 +195,9 @@ def _update_folder(change: Change) -> dict[str, Any]:
         with Collection(path) as collection:
             _append(collection, change, change.first_new_row)
         flush_folder(path)
+        if not change.state:
+            rows = f"{len(change.after)} rows, all of which each search looks at"
+            change.say(f"Milvus Lite in {name}: {rows}")
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -208,9 +212,13 @@ def _update_server(change: Change) -> dict[str, Any]:
     if entry not in ledger.entries:  # a new one, also of a copied index: others have the old one
         first = 0
         entry = Entry(server, f"vlp_{secrets.token_hex(8)}")
-        ledger.add(entry)
     with Collection(server, entry.collection, index_type) as collection:
+        if not first:
+            ledger.add(entry)
         _append(collection, change, first)
+    if not first:
+        rows = f"{len(change.after)} rows by {index_type}"
+        change.say(f"Milvus at {server}: {rows} in the collection {entry.collection}")
     return {"collection": entry.collection}
 
 
@@ -231,11 +239,13 @@ def _check_rows(collection: Collection, snapshot: Snapshot, rows: int) -> None:
         raise RunError(f"Milvus at {collection.uri}: {found} of {rows} rows are there")
 
 
-def _check_address(server: str) -> None:
+def _check_address(server: Any) -> None:  # noqa: ANN401 (what a caller gives)
     try:
+        if not isinstance(server, str):
+            raise ValueError
         parts = urlsplit(server)
         is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # also a port that is no number
         is_usable = False
     if not is_usable:
         raise InputError(f"server {server!r}: an address is like http://localhost:19530")

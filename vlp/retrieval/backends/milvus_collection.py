@@ -52,11 +52,12 @@ class Collection:
         self.name = name
         self._index_type = index_type
         self._folder = uri if isinstance(uri, Path) else None
-        options: dict[str, Any] = {"timeout": _CONNECTING}
+        channel = {"grpc.use_local_subchannel_pool": 1}  # else one waits for others' failures
+        options: dict[str, Any] = {"timeout": _CONNECTING, "grpc_options": channel}
         if self._folder is None:
             options["token"] = os.environ.get(TOKEN, "")
-        else:  # it listens on this machine, which no proxy leads to
-            options["grpc_options"] = {"grpc.enable_http_proxy": 0}
+        else:
+            channel["grpc.enable_http_proxy"] = 0  # it is on this machine, where no proxy leads
         try:
             with self._errors_named():
                 # dedicated: others are kept for later by port, and Milvus Lite takes any free one

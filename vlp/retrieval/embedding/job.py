@@ -127,6 +127,11 @@ def run(job: Job, say: Say) -> Result | None:
         return work.finish(state) if first else None
 
 
+def partition_size(pictures: int) -> int:
+    """How many pictures a partition has when nobody says."""
+    return min(max(-(-pictures // _PARTS), _SMALLEST), _LARGEST)
+
+
 def _distinct(job: Job, output: OutputFolder, say: Say | None) -> Distinct:
     """The pictures without copies, which the first process looks for; it alone may `say`."""
     copies = output.copies(job.items) if say else []
@@ -153,8 +158,7 @@ class _Work:
         self.copies: dict[str, list[Copy]] = {}
         for copy in distinct.copies:
             self.copies.setdefault(copy.of, []).append(copy)
-        by_number = min(max(-(-len(self.items) // _PARTS), _SMALLEST), _LARGEST)
-        self.size = job.partition or by_number
+        self.size = job.partition or partition_size(len(self.items))
         self.count = max(1, -(-len(self.items) // self.size))
         self.schema = schema_of(self.items)
         self.texts = job.options.texts and any(item.captions for item in self.items)

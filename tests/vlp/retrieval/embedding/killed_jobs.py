@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 
-OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "fsync")
+OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir")  # what others can see
 CRASHED = 77
 PARTITION = 3  # pictures
 

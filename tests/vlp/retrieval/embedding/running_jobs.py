@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from accelerate import PartialState
 
@@ -34,6 +35,7 @@ def _encoder():
 
 
 ENCODER = _encoder()
+pa.array([""])  # imports pandas where that is installed, and takes its time
 
 
 def run_job(data, output, pause=0.0):

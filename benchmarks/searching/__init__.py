@@ -1,0 +1,1 @@
+"""What the benchmark of retrieval measures with: vectors, fresh processes, the peer."""
