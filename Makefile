@@ -47,7 +47,7 @@ tests:
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --quiet --numprocesses 2 --dist loadfile
 
 bench: $(READY) ## performance, side by side with the peers
-	for name in loss loader data_tools eval gpu; do $(RUN) benchmarks/$$name.py || exit 1; done
+	for name in loss loader data_tools eval retrieval gpu; do $(RUN) benchmarks/$$name.py || exit 1; done
 
 fmt: ## format the code
 	$(RUN) -m ruff check --fix

@@ -6,6 +6,7 @@ from typing import Any
 
 from vlp.command_line import run
 from vlp.commands.embed import Embed, embed
+from vlp.commands.export import Export, export
 from vlp.commands.index import (
     Index,
     IndexAdd,
@@ -23,6 +24,7 @@ from vlp.data.tar import DamagedShardError
 
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
     "embed": (Embed, embed),
+    "export": (Export, export),
     "index": (Index, index),
     "index-add": (IndexAdd, index_add),
     "index-remove": (IndexRemove, index_remove),

@@ -4,7 +4,6 @@ python fresh.py INDEX QUERIES.npy
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -13,31 +12,33 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
+from benchmarks.searching.peer import peak_memory
 from vlp.retrieval.backends import backend_class
+from vlp.retrieval.manifest import read_manifest
 from vlp.retrieval.snapshot import open_snapshot
 
 
 def main(folder: Path, queries: Path) -> None:
     """Open, search one query at a time, print."""
     asked = np.load(queries)
+    kind = backend_class(read_manifest(folder).backend.name)  # what it imports is not opening
     begin = time.perf_counter()
     snapshot = open_snapshot(folder)
     mark = snapshot.manifest.backend
-    backend = backend_class(mark.name)(snapshot, mark.options, mark.state)
+    backend = kind(snapshot, mark.options, mark.state)
     opened = time.perf_counter() - begin
     seconds = []
     for query in asked:
         begin = time.perf_counter()
         backend.search(query[None], 10, snapshot.live)
         seconds.append(time.perf_counter() - begin)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
         json.dumps(
             {
                 "open": opened,
                 "first": seconds[0],
                 "seconds": float(np.median(seconds)),
-                "memory": memory,
+                "memory": peak_memory(),
             }
         )
     )

@@ -15,9 +15,7 @@ def test_the_default_is_a_gpu_if_there_is_one(monkeypatch):
     assert checked_device("cuda:1") == checked_device(torch.device("cuda:1"))
 
 
-@pytest.mark.parametrize(
-    "name", ["gpu", "cuda:2", "cuda:-1", "mps:9", "meta", "", "cpu:1", "cuda:x"]
-)
+@pytest.mark.parametrize("name", ["gpu", "cuda:2", "mps:9", "meta", "", "cpu:1", "cuda:x"])
 def test_what_is_not_there_is_answered_with_the_choices(monkeypatch, name):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     with pytest.raises(InputError, match=rf"device '{name}': choices are cpu, cuda:N"):

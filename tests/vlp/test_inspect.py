@@ -12,7 +12,7 @@ import vlp
 from tests.conftest import TINY
 from tests.vlp.huggingface_folders import build_folder
 from vlp.__main__ import main
-from vlp.checkpoint import publish
+from vlp.checkpoint import publish, published_state
 from vlp.model import ModelConfig, build_model
 from vlp.model.captioner import CaptionerConfig
 from vlp.model.tokens import build_tokenizer
@@ -40,10 +40,7 @@ def publish_tiny(folder, arch, recipe=None, **options):
     model = build_model(ModelConfig(arch=arch, **options))
     facts = {"weights": "ema", "samples_seen": 500, "step": 10, "recipe": recipe or {}}
     tokenizer = build_tokenizer(model.description.model_cfg)
-    state = {
-        f"captioner.{n}": v for n, v in (model.captioner or torch.nn.Module()).state_dict().items()
-    }
-    publish(folder, {**model.clip.state_dict(), **state}, model.description, tokenizer, facts)
+    publish(folder, published_state(model), model.description, tokenizer, facts)
     return folder
 
 
@@ -111,7 +108,7 @@ def test_a_run_is_described_by_its_newest_checkpoint(inspect, run_folder, tiny_a
     assert found["stored as"] == "float32"
     assert found["fingerprint"] == vlp.load(run_folder).fingerprint
     assert found["trained"] == "500 samples of 1,000 in 10 steps, batch 50, averaged (ema)"
-    assert found["objective"] == "contrastive: InfoNCE, weight 1.0, label_smoothing 0.1"
+    assert found["objective"] == "contrastive: InfoNCE, label_smoothing 0.1, weight 1.0"
     assert found["data"] == "flickr: /data/flickr\\x1b[2J"
     assert found["recipe"] == "lr 0.001, weight_decay 0.5, precision bf16, seed 3"
     assert found["started from"] == "openai"

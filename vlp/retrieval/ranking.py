@@ -84,7 +84,7 @@ class Ranking:
         self.unit = asked.unit
         self.searched = int(allowed.sum())
         needs = query.hubness or query.least_percentile is not None
-        if needs and self.searched and self._generic is None:
+        if needs and self.searched and self._others[0] is None:
             raise InputError(
                 f"{'hubness' if query.hubness else 'least_percentile'}: the index has no generic "
                 "queries of the same kind: vectors from elsewhere have none, texts need an index "
@@ -183,18 +183,20 @@ class Ranking:
         ]
 
     @cached_property
-    def _generic(self) -> Generic | None:
-        """What the query is compared with, without pictures that are parts of it."""
+    def _others(self) -> tuple[Generic | None, Rows]:
+        """(what the query is compared with, the rows that went into it).
+
+        Pictures that are parts of the query are not among them.
+        """
         background, sample = self.view.background, self.view.sample
-        texts = (
-            np.empty((0, len(self.unit)), np.float32) if background is None else background.texts
-        )
-        generic = self.asked.generic(texts, sample.vectors)
+        nothing = np.empty((0, len(self.unit)), np.float32)
+        texts = nothing if background is None else background.texts
         own = [part.row for part in self.asked.parts if part.row is not None]
-        if generic is None or not own:
-            return generic
-        kept = ~np.isin(sample.rows[generic.pictures], own).any(axis=1)
-        return Generic(generic.vectors[kept], generic.pictures[kept]) if kept.any() else None
+        kept = ~np.isin(sample.rows, own)
+        generic = self.asked.generic(texts, sample.vectors[kept])
+        if generic is None:
+            return None, np.empty((0, 0), np.int64)
+        return generic, sample.rows[kept][generic.pictures]
 
     def _percentiles(self, rows: Rows) -> NDArray[np.float64]:
         """[m] in 0 to 100: share of generic queries that score lower; NaN where there are none."""
@@ -222,10 +224,9 @@ class Ranking:
 
         NaN where the generic query was made from the very picture.
         """
-        generic = self._generic
+        generic, used = self._others  # [b, p]
         if generic is None:
             return
-        used = self.view.sample.rows[generic.pictures]  # [b, p]
         for at in range(0, len(rows), _BLOCK):
             part = rows[at : at + _BLOCK]
             cosines = self.view.snapshot.vectors(part) @ generic.vectors.T

@@ -9,7 +9,7 @@ from vlp.retrieval.results import EXPLANATION, Results, caption_of, path_of, per
 from vlp.terminal import printable
 
 _GAP = "  "
-_LEAST = 16  # columns of a path or a caption
+_LEAST = 20  # columns of a path and a caption together, on narrow terminals too
 
 
 def table(given: Results, width: int | None) -> str:
@@ -33,7 +33,8 @@ def table(given: Results, width: int | None) -> str:
         for row, hit in zip(rows, hits, strict=True):
             row.insert(3, f"{hit.score:.3f}")
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    left = None if width is None else width - sum(widths) - len(_GAP) * len(widths)
+    taken = sum(widths) + len(_GAP) * len(widths)
+    left = None if width is None else max(_LEAST, width - taken)
     texts = _texts(given, below, left)
     lines = [
         _GAP.join([*(cell.rjust(w) for cell, w in zip(row, widths, strict=True)), text]).rstrip()
@@ -65,9 +66,9 @@ def _texts(given: Results, below: str, left: int | None) -> list[str]:
     names, captions = ["picture", *names], ["caption", *captions]
     room = max(map(_columns, names))
     if left is not None:
-        rest = left - len(_GAP) - min(max(map(_columns, captions)), max(_LEAST, left // 2))
-        room = min(room, max(_LEAST, rest))
-        left = max(_LEAST, left - len(_GAP) - room)
+        left -= len(_GAP)
+        room = min(room, left - min(max(map(_columns, captions)), left // 2))
+        left -= room
     names = [_cut_left(name, room) for name in names]
     return [
         name + " " * (room - _columns(name)) + _GAP + _cut(caption, left)

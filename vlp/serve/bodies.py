@@ -28,7 +28,8 @@ async def read_body(request: HttpRequest, kind: type[Body], most_bytes: int) -> 
     """A request's body.
 
     Raises:
-        Refused: it is too long or too slow, has too many values, is no JSON, or not as `kind` describes it.
+        Refused: it is too long or too slow, has too many values, is no JSON, or is not as `kind`
+            describes it.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS):

@@ -1,6 +1,5 @@
 """The indices that are served, by name, and what clients are told of them."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,8 +126,8 @@ def open_catalogue(
     Raises:
         InputError: no index, or its model cannot be loaded or is another.
     """
-    # not resolved: a link is called what the user calls it
-    paths = [Path(os.path.abspath(Path(folder).expanduser())) for folder in folders]
+    paths = [Path(folder).expanduser().absolute() for folder in folders]
+    paths = [path.resolve() if ".." in path.parts else path for path in paths]  # ".." is no name
     names = _names(paths)
     marks = [read_manifest(path).model for path in paths]  # before models are loaded, which is slow
     given = None

@@ -35,8 +35,7 @@ def knn(served: Served, asked: KnnRequest, thumbnails: Thumbnails) -> Response:
     rows[:MOST_INLINE] = [_with_picture(row, thumbnails) for row in rows[:MOST_INLINE]]
     rows += [{}] * (len(hits) - len(rows))
     results = [
-        {**row, "id": hit.id, "similarity": hit.cosine}
-        for row, hit in zip(rows, hits, strict=True)
+        {**row, "id": hit.id, "similarity": hit.cosine} for row, hit in zip(rows, hits, strict=True)
     ]
     ignored = _ignored(asked)
     return json_response(results, {IGNORED: ", ".join(ignored)} if ignored else None)

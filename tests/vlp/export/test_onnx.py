@@ -99,7 +99,7 @@ def test_the_program_of_the_card_prepares_pictures_as_open_clip(name, tmp_path):
         assert np.array_equal(names["prepare"](image), encoder.preprocess(image).numpy())
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip"])
+@pytest.mark.parametrize("family", ["clip", pytest.param("siglip", marks=pytest.mark.slow)])
 def test_folders_of_hugging_face(family, tmp_path, monkeypatch):
     folder = build_folder(tmp_path / "model", family)
     export_model(folder, "onnx", tmp_path / "out")

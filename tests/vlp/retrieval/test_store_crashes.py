@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from tests.vlp.retrieval.backend_contract import check_search, queries
-from tests.vlp.retrieval.crashes import CHANGES, OPTIONS, crash
+from tests.vlp.retrieval.crashes import CHANGES, OPTIONS, crash, leave, rebuild
 from tests.vlp.retrieval.index_states import (
     DIM,
     addition,
@@ -19,7 +19,7 @@ from tests.vlp.retrieval.index_states import (
 from vlp.retrieval.store import Store
 
 PACKAGES = {"exact": "numpy", "faiss": "faiss", "milvus": "pymilvus"}
-STEPS = {"exact": 1, "faiss": 5, "milvus": 19}  # Milvus Lite needs seconds for each
+STEPS = {"exact": 1, "faiss": 5, "milvus": 23}  # every so many operations: Milvus is slow
 _MOST = 200  # operations of a change
 
 
@@ -41,6 +41,8 @@ def whole(backend, tmp_path_factory):
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_wherever_a_process_ends(backend, whole, change, tmp_path, monkeypatch):
+    if backend == "exact" and change in (rebuild, leave):
+        pytest.skip("it compacts, as another change does")
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     old = content(Store(whole).snapshot())
     done = Store(shutil.copytree(whole, tmp_path / "done"))

@@ -1,11 +1,13 @@
 """The JSON API: it finds what `Retriever.search` finds, and shows what the index holds."""
 
 import io
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 
 from tests.vlp.serve.serving import COLOURS, client_of, encoded, make_index
+from vlp.errors import RunError
 from vlp.retrieval.query import Query
 from vlp.retrieval.retriever import Retriever
 from vlp.retrieval.store import Store
@@ -176,6 +178,14 @@ def test_files_that_are_gone_are_named(tmp_path, checkpoint):
         assert spoilt.status_code == 404
         assert "2 blue.png is no readable picture any more" in spoilt.json()["error"]
         assert len(search(client, texts=["dogs"])["hits"]) == 6
+
+
+def test_failures_that_pass_are_told_from_faults_of_the_query(colours, client, monkeypatch):
+    for error in (RunError("Milvus at localhost:19530 does not answer"), OSError(5, "I/O error")):
+        monkeypatch.setattr(type(colours), "search", Mock(side_effect=error))
+        answer = client.post("/api/search", json={"texts": ["dogs"]})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert answer.json() == {"error": str(error)}
 
 
 def test_indices_without_pictures_have_none(tmp_path):

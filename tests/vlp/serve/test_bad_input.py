@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+import time
 import zlib
 
 import pytest
@@ -15,7 +16,7 @@ from tests.vlp.serve.serving import client_of, encoded, noise
 from vlp.serve import bodies
 
 FUZZED = settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -107,6 +108,15 @@ def test_bodies_are_checked(client, body, status, reason):
     answer = client.post("/api/search", content=body)
     assert answer.status_code == status, answer.text
     assert reason in answer.json()["error"]
+
+
+def test_bodies_of_millions_of_values_are_refused_at_once(client):
+    body = b'{"texts": [' + b"[]," * 3_000_000 + b"[]]}"
+    started = time.process_time()  # of the server's thread as well
+    answer = client.post("/api/search", content=body)
+    assert answer.status_code == 422
+    assert answer.json() == {"error": "the body has more than 100,000 values"}
+    assert time.process_time() - started < 1  # 7 s to name the fault of each
 
 
 @pytest.mark.parametrize(

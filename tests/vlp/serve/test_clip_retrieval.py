@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.vlp.serve.serving import COLOURS, client_of, encoded, make_index
 from vlp.retrieval.query import Query
+from vlp.serve import clip_retrieval
 
 # what ClipClient("http://localhost:1234/knn-service", "colours") sends, nothing being configured
 DEFAULTS = {
@@ -66,6 +67,15 @@ def test_results_beyond_num_images_are_ids_alone(client):
     assert all(set(result) == {"id", "similarity"} for result in results[2:])
 
 
+def test_pictures_inside_responses_are_limited(client, monkeypatch):
+    monkeypatch.setattr(clip_retrieval, "MOST_INLINE", 2)
+    # their page asks for 10,000 results with metadata when it makes a file of them
+    results = ask(client, text="dogs", num_images=4, num_result_ids=5, deduplicate=False).json()
+    assert ["image" in result for result in results] == [True, True, False, False, False]
+    assert ["caption" in result for result in results] == [True, True, True, True, False]
+    assert ask(client, text="dogs", num_images=10_000, num_result_ids=10_000).status_code == 200
+
+
 def test_only_what_is_needed_need_be_said(client):
     results = client.post("/knn-service", json={"text": "dogs", "num_images": 3}).json()
     assert len(results) == 3
@@ -106,7 +116,7 @@ def test_near_duplicates_are_removed_when_asked(tmp_path, checkpoint):
             404,
             "no index 'laion5B'; choices are",
         ),
-        ({"text": "dogs", "num_images": 501}, 422, "num_images: input should be less than"),
+        ({"text": "dogs", "num_images": 10_001}, 422, "num_images: input should be less than"),
         ({"text": "dogs", "num_result_ids": 10_001}, 422, "num_result_ids: input should be less"),
         ({"text": "dogs", "nprobe": 3}, 422, "nprobe: there is no such field"),
         ({"embedding_input": [1.0] * 7}, 422, "must be 8 finite numbers"),

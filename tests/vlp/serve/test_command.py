@@ -117,6 +117,26 @@ def test_each_model_is_loaded_once(colours, checkpoint, tmp_path):
     assert said[-1].startswith(f"{last}: 0 rows, exact search; its model is unknown")
 
 
+def test_all_indices_are_looked_at_before_a_model_is_loaded(colours, tmp_path):
+    said = []
+    with pytest.raises(InputError, match="is no index"):
+        open_catalogue([str(colours.store.folder), str(tmp_path)], None, None, said.append)
+    assert said == []
+
+
+def test_an_index_is_called_as_its_folder_whatever_leads_there(tmp_path, monkeypatch):
+    Store.create(tmp_path / "photos", dim=8, modality="image", model=None, background=None)
+    (tmp_path / "today").symlink_to("photos")
+    (tmp_path / "photos" / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "photos" / "inside")
+    for way, name in (
+        ("..", "photos"),
+        ("../../today", "photos"),
+        (str(tmp_path / "today"), "today"),
+    ):
+        assert open_catalogue([way], None, None, str).names == [name]
+
+
 def test_names_must_differ(colours):
     folder = str(colours.store.folder)
     with pytest.raises(InputError, match="two indices would be called"):

@@ -37,7 +37,7 @@ def test_answers_are_as_described(client, described, path, mode):
         pytest.skip("takes nothing that could be wrong")
 
     @settings(
-        max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     @given(operation.as_strategy(generation_mode=mode))
     def check(case):

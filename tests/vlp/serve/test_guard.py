@@ -17,6 +17,12 @@ from vlp.serve.bounds import Bounds
 QUERY = {"texts": ["dogs"], "k": 1}
 
 
+@pytest.fixture(scope="module")
+def named(colours):
+    with client_of({"colours": colours}, names=["pictures.example"]) as client:
+        yield client
+
+
 @pytest.mark.parametrize("path", ["/", "/api/about", "/api/picture/colours/0", "/none", "/metrics"])
 def test_every_response_is_guarded(client, path):
     headers = client.get(path).headers
@@ -49,12 +55,11 @@ def test_every_response_is_guarded(client, path):
         ("", 403),
     ],
 )
-def test_foreign_names_are_refused(colours, host, status):
-    with client_of({"colours": colours}, names=["pictures.example"]) as client:
-        answer = client.get("/indices-list", headers={"Host": host})
-        assert answer.status_code == status
-        if status == 403 and "evil" in host:
-            assert "start it with --allow-host" in answer.json()["error"]
+def test_foreign_names_are_refused(named, host, status):
+    answer = named.get("/indices-list", headers={"Host": host})
+    assert answer.status_code == status
+    if status == 403 and "evil" in host:
+        assert "start it with --allow-host" in answer.json()["error"]
 
 
 def test_foreign_pages_are_refused(client):
@@ -150,17 +155,20 @@ def test_endless_headers_are_refused(colours):
 def test_a_busy_server_says_so(colours, monkeypatch):
     bounds = Bounds(per_minute=0, threads=1, waiting=0)
     original = type(colours).search
+    began, may_end = threading.Event(), threading.Event()
 
     def slow(self, query):
-        time.sleep(1)
+        began.set()
+        assert may_end.wait(30)
         return original(self, query)
 
     monkeypatch.setattr(type(colours), "search", slow)
     with serving({"colours": colours}, bounds) as address:
         first = threading.Thread(target=lambda: httpx.post(f"{address}api/search", json=QUERY))
         first.start()
-        time.sleep(0.3)
+        assert began.wait(30)
         answer = httpx.post(f"{address}api/search", json=QUERY)
+        may_end.set()
         first.join()
         assert answer.status_code == 503
         assert answer.json() == {"error": "the server is busy; try again in a moment"}

@@ -62,17 +62,15 @@ def tune(index: FaissIndex, snapshot: Snapshot, texts: Scores | None, target: fl
     """
     depths = [depth for depth in DEPTHS if depth * _BEYOND <= len(snapshot)] or [DEPTHS[0]]
     tuning, testing = _samples(snapshot, texts)
-    settings: Settings = {}
-    reached = True
-    for depth in depths:
-        number = _QUERIES if depth == depths[0] else _FEWER
-        trials = [Trial(index, snapshot, sample.part(number), depth) for sample in tuning]
-        settings[depth], suffices = _tuned(index, trials, target)
-        if depth == depths[0]:
-            reached = suffices
-        elif reached and not suffices:
-            del settings[depth]
-            break
+    trials = [Trial(index, snapshot, sample, depths[0]) for sample in tuning]
+    setting, reached = _tuned(index, trials, depths[0], target)
+    settings = {depths[0]: setting}
+    trials = [Trial(index, snapshot, sample.part(_FEWER), depths[-1]) for sample in tuning]
+    for depth in depths[1:]:
+        setting, suffices = _tuned(index, trials, depth, target)
+        if reached and not suffices:
+            break  # deeper searches look at all rows
+        settings[depth] = setting
     return _measured(Searcher(snapshot, index, settings), testing, reached)
 
 
@@ -110,26 +108,27 @@ class Trial:
         search = partial(search_exactly, self.snapshot)
         return _found(search, self.snapshot, self.sample, self.depth)
 
-    def recalls(self, effort: int, counts: Sequence[int]) -> list[float]:
-        """Mean shares of the nearest rows that are among so many candidates each."""
+    def recalls(self, depth: int, effort: int, counts: Sequence[int]) -> list[float]:
+        """Mean shares of the `depth` nearest rows that are among so many candidates each."""
         setting = Setting(effort, counts[-1])
         found = self.index.nearest(self.sample.vectors, setting, selector(self.snapshot.live))
         pairs = list(zip(self.truth, found, strict=True))
         return [
-            float(np.mean([np.isin(truth, rows[:count]).mean() for truth, rows in pairs]))
+            float(np.mean([np.isin(truth[:depth], rows[:count]).mean() for truth, rows in pairs]))
             for count in counts
         ]
 
 
-def _tuned(index: FaissIndex, trials: list[Trial], target: float) -> tuple[Setting, bool]:
+def _tuned(
+    index: FaissIndex, trials: list[Trial], depth: int, target: float
+) -> tuple[Setting, bool]:
     """(the least setting that reaches the target for each kind, whether one does)."""
     wanted = target + _RESERVE * (1 - target)
 
     def worst(effort: int, counts: Sequence[int]) -> list[float]:
-        recalls = [trial.recalls(effort, counts) for trial in trials]
+        recalls = [trial.recalls(depth, effort, counts) for trial in trials]
         return [float(least) for least in np.min(recalls, axis=0)]
 
-    depth = trials[0].depth
     counts = [ceil(times * depth) for times in _OVERSAMPLED if (times - 4) * depth <= _RESCORED]
     efforts = _ladder(index.most_effort)
     most = worst(efforts[-1], counts)

@@ -127,7 +127,7 @@ class MilvusBackend(Backend):
             ids = self._ids(query, limit)
             if ids is None:
                 return None
-            rows = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+            rows: Rows = np.minimum(np.searchsorted(own, ids), len(own) - 1)
             rows = rows[(own[rows] == ids) & allowed[rows]]
             if len(rows) >= count:
                 return rows
@@ -151,13 +151,15 @@ class MilvusBackend(Backend):
         except (RunError, OSError) as error:
             with self._lock:
                 self._leave()
-                self._is_away = not self._is_newest()  # a newer state took its place
+                if not self._is_newest():
+                    self._is_away = True  # a newer state took its place
             if self._is_away:
                 return None
-            folder = self.snapshot.folder
+            again = f"`vlp index {self.snapshot.folder} --backend"
+            server = f" --server {self.options['server']}" if "server" in self.options else ""
             raise RunError(
-                f"{error}. `vlp index {folder} --backend exact` searches without Milvus, "
-                "and with --backend milvus it is built afresh"
+                f"{error}. {again} milvus{server}` builds it afresh, "
+                f"{again} exact` searches without Milvus"
             ) from error
 
     def _open(self) -> Collection:

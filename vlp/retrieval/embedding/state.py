@@ -41,17 +41,16 @@ class OutputFolder:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            file = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             told = error.strerror
             raise InputError(f"--output {self.folder} cannot be written: {told}") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with os.fdopen(file):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is writing into {self.folder}") from None
             yield
-        except BlockingIOError:
-            raise RunError(f"another process is writing into {self.folder}") from None
-        finally:
-            os.close(file)
 
     def check(self) -> None:
         """Find out before anything long whether the folder can be written and is not another's.
