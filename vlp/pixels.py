@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vlp.data.images import UnreadableImageError, decode, to_rgb
+from vlp.data.images import UnreadableImageError, check_shape, to_rgb
 from vlp.errors import InputError
 
 Picture: TypeAlias = Image.Image | str | PathLike[str] | bytes | np.ndarray[Any, Any] | Tensor
@@ -65,7 +65,7 @@ def pixel_batches(
     if not isinstance(several, Iterable):
         raise TypeError(f"{type(pictures).__name__} is no picture: choices are {KINDS}")
     named = ((_name(place, own, pictures), own) for place, own in enumerate(several))
-    prepared = (preprocess(_rgb(own, name)) for name, own in named)
+    prepared = (preprocess(_rgb(own, name, size)) for name, own in named)
     while chunk := list(islice(prepared, batch_size or default)):
         yield torch.stack(chunk)
 
@@ -81,20 +81,26 @@ def _name(place: int, picture: object, given: object) -> str:
     return f"the picture{file}" if picture is given else f"picture {place}{file}"
 
 
-def _rgb(picture: object, name: str) -> Image.Image:
+def _rgb(picture: object, name: str, size: tuple[int, int]) -> Image.Image:
     try:
-        if isinstance(picture, Image.Image):
-            return to_rgb(picture)
-        if isinstance(picture, str | PathLike):
-            return decode(_read(Path(picture), name)).image
-        if isinstance(picture, bytes | bytearray | memoryview):
-            return decode(bytes(picture)).image
-        if isinstance(picture, np.ndarray):
-            return _from_array(picture, name)
-        if isinstance(picture, Tensor):
-            return _from_tensor(picture, name)
+        image = _opened(picture, name)
+        check_shape(image, size)
     except UnreadableImageError as error:
         raise InputError(f"{name} is not readable: {error}") from error
+    return image
+
+
+def _opened(picture: object, name: str) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return to_rgb(picture)
+    if isinstance(picture, str | PathLike):
+        return Image.fromarray(decode_rgb(_read(Path(picture), name)))
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return Image.fromarray(decode_rgb(bytes(picture)))
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture, name)
+    if isinstance(picture, Tensor):
+        return _from_tensor(picture, name)
     raise TypeError(f"{name} is of type {type(picture).__name__}: choices are {KINDS}")
 
 

@@ -212,7 +212,7 @@ def test_the_printed_mean_is_the_mean(command, data, model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "NOWHERE"], "--model NOWHERE"),
+        (["--model", "NOWHERE"], "'NOWHERE' is no file and no folder"),
         (["--model", "ViT-B-32"], "lacks a pretrained tag"),
         (["--model", "x", "--batch", 0], "--batch 0"),
         (["--model", "x", "--name", "mine"], "scores-NAME"),

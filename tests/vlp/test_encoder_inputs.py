@@ -2,6 +2,7 @@
 
 import io
 import logging
+import resource
 
 import numpy as np
 import pytest
@@ -207,6 +208,18 @@ def test_bombs_and_documents_are_refused_as_files_and_as_open_images(ours, monke
     document.format = "EPS"
     with pytest.raises(InputError, match="the format EPS is not read"):
         ours.encode_image(document)
+
+
+def test_far_too_narrow_pictures_are_refused_before_they_fill_the_memory(ours):
+    """Resized to a short side of 16 pixels, it has 32 million in the other."""
+    line = Image.new("1", (1, 2_000_000))
+    data = saved(line)
+    assert len(data) < 5000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for form in (data, line, np.zeros((2_000_000, 1), np.uint8)):
+        with pytest.raises(InputError, match=r"picture 0 .*1 x 2000000 pixels: far too narrow"):
+            ours.encode_image([form])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
 
 
 @pytest.mark.parametrize("size", [0, -3])

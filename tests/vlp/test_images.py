@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlp.data.images import UnreadableImageError, decode, decode_rgb
+from vlp.data.images import MAX_PIXELS, UnreadableImageError, check_shape, decode, decode_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 255, (33, 47, 3), dtype=np.uint8)
 
@@ -76,6 +76,17 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
         UnreadableImageError, match="47 x 33 pixels are more than the limit of 1000"
     ):
         decode(data, max_pixels=1000)
+
+
+@pytest.mark.parametrize("side", [64, 224])
+def test_narrow_pictures_are_refused_by_what_they_become(side: int) -> None:
+    """With the short side resized to a model's, they have as many pixels as any picture may."""
+    most = MAX_PIXELS // side**2
+    for size in ((1, most), (2 * most, 2), (300, 300)):
+        check_shape(Image.new("1", size), (side, side // 2))
+    for size in ((1, most + 1), (2 * most + 2, 2)):
+        with pytest.raises(UnreadableImageError, match=f"{size[0]} x {size[1]} pixels: far too"):
+            check_shape(Image.new("1", size), (side, side // 2))
 
 
 @pytest.mark.parametrize("keep", [0, 1, 20, 700])

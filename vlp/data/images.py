@@ -111,6 +111,20 @@ def to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return image if image.mode == "RGB" and not _transparent(image) else _to_rgb(image)
 
 
+def check_shape(image: Image.Image, size: tuple[int, int]) -> None:
+    """Refuse what fills the memory when its short side is resized to a model's.
+
+    Args:
+        size: (height, width) in pixels that the model takes.
+
+    Raises:
+        UnreadableImageError: the resized picture would have more than `MAX_PIXELS`.
+    """
+    short, long = sorted(image.size)
+    if long * max(size) ** 2 > MAX_PIXELS * short:
+        raise UnreadableImageError(f"{image.width} x {image.height} pixels: far too narrow")
+
+
 def _check_icon(data: bytes, max_pixels: int) -> None:
     """Pillow decodes an icon when it opens it; the PNGs inside say how large they are."""
     if data.startswith(_ICON):

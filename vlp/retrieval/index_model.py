@@ -1,7 +1,7 @@
 """The model of an index: loaded when it is needed, and refused when it is another one."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ class IndexModel:
             return vectors, []
         return vectors, [f"{cut} of {len(texts)} texts cut at {encoder.context_length} tokens"]
 
-    def encode_image(self, images: Sequence[Any]) -> Vectors32:
+    def encode_image(self, images: Iterable[Any]) -> Vectors32:
         """[n, D].
 
         Raises:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DUPLICATE = 0.97
 RERANKED = 1000  # of the nearest are put in a new order by hubness, then the others
 _LOOKED_AT = MOST_RESULTS + 1  # of the nearest; one more than is shown tells of a next page
-_TIERS = (200, 2000, _LOOKED_AT)
+_TIERS = (256, 2048, _LOOKED_AT)
 _BLOCK = 4096  # rows whose percentiles are computed in one go
 
 Scores = NDArray[np.float32]
@@ -62,7 +62,7 @@ class Group:
 class Ranking:
     """One search.
 
-    Candidates come in tiers, the nearest 200 first, and what was ordered stays as it is when more
+    Candidates come in tiers, the nearest 256 first, and what was ordered stays as it is when more
     are needed: a further page never repeats or leaves out what an earlier one showed or would have
     shown.
 

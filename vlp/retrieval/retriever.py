@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vlp.errors import InputError, RunError
+from vlp.progress import watched
 from vlp.retrieval.background import make_background
 from vlp.retrieval.conditions import rows_where
 from vlp.retrieval.directions import Direction, Kind, Part
@@ -205,7 +206,11 @@ class Retriever:
             elif isinstance(item, str | os.PathLike):
                 row.setdefault("image_path", str(Path(item).expanduser().absolute()))
         table = _table(rows)
-        encoded = self._model.encode_text(items)[0] if texts else self._model.encode_image(items)
+        if texts:
+            encoded, _ = self._model.encode_text(items)
+        else:
+            several = watched(items, "encoding", "pictures") if isinstance(items, list) else items
+            encoded = self._model.encode_image(several)
         addition = Addition(vectors=encoded.astype(np.float16), table=table)
         return self.store.change(add=[addition], say=log.info)
 

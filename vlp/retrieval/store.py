@@ -231,7 +231,7 @@ class Store:
             for name in NAMES:
                 now = after.backend if name == backend.name else None
                 backend_class(name).discard(self.folder, now, say)
-        except OSError as error:
+        except (InputError, OSError) as error:
             say(f"{self.folder} was changed, but could not be tidied up: {error}")
 
     @contextmanager
@@ -261,8 +261,9 @@ class Store:
                 yield before
             except BaseException as error:
                 sweep(self.folder, read_manifest(self.folder))  # a full disk needs the room
-                if isinstance(error, OSError):
-                    raise RunError(f"{self.folder} was not changed: {error}") from error
+                if isinstance(error, OSError):  # that of numpy for a full disk has no number
+                    told = error if error.errno else f"is the disk full? ({error})"
+                    raise RunError(f"{self.folder} was not changed: {told}") from error
                 raise
 
     def _checked(self, before: Snapshot, add: Sequence[Addition]) -> tuple[Vectors, pa.Table]:

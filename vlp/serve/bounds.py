@@ -15,6 +15,7 @@ LARGEST_ID = 2**63 - 1
 SIDE, LEAST_SIDE, MOST_SIDE = 320, 16, 2048  # pixels of the longer side of a picture
 INLINE_SIDE = 512  # of a picture inside a response
 PIXELS = 50_000_000  # of a query's pictures together
+HEADER_SECONDS = 30.0  # in which a connection must have brought a request, after another too
 BODY_SECONDS = 30.0  # in which a request's body must have come
 
 

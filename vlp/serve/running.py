@@ -1,13 +1,15 @@
 """Running the server: its address, its start and its end."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vlp.errors import InputError, RunError
-from vlp.serve.bounds import Bounds
+from vlp.serve.bounds import HEADER_SECONDS, Bounds
 
 _KEPT_ALIVE = 15  # seconds that a connection may be idle
 _FINISHING = 3  # seconds that requests have to finish when the server stops
@@ -58,7 +60,7 @@ def configured(app: ASGIApp, bounds: Bounds) -> uvicorn.Config:
     """The HTTP server's settings."""
     return uvicorn.Config(
         app,
-        http="h11",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -76,6 +78,29 @@ def configured(app: ASGIApp, bounds: Bounds) -> uvicorn.Config:
 def run(config: uvicorn.Config, listener: socket.socket, started: Callable[[], None]) -> None:
     """Serve until the process is interrupted; `started` is called when the server answers."""
     _Server(config, started).run(sockets=[listener])
+
+
+class _Protocol(H11Protocol):
+    """Hangs up on who brings no request: else a hundred such connections lock everyone out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        super().on_response_complete()
+        self._wait()
+
+    def _wait(self) -> None:
+        last = self.cycle
+
+        def hang_up() -> None:
+            if self.cycle is last and (last is None or last.response_complete):
+                self.transport.close()
+
+        self.loop.call_later(HEADER_SECONDS, hang_up)
 
 
 class _Server(uvicorn.Server):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.vlp.serve.serving import client_of, serving
-from vlp.serve import bodies
+from vlp.serve import bodies, running
 from vlp.serve.bounds import Bounds
 
 QUERY = {"texts": ["dogs"], "k": 1}
@@ -142,6 +142,26 @@ def test_slow_bodies_are_given_up(colours, monkeypatch):
         assert (answer.status, time.monotonic() - started < 5) == (408, True)
         assert b"did not arrive" in answer.read()
         connection.close()
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /api/about HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_connections_that_bring_no_request_are_given_up(colours, monkeypatch, before):
+    monkeypatch.setattr(running, "HEADER_SECONDS", 0.5)
+    bounds = Bounds(per_minute=0, connections=2)
+    with serving({"colours": colours}, bounds) as address:
+        target = urlsplit(address)
+        with socket.create_connection((target.hostname, target.port), timeout=10) as connection:
+            started = time.monotonic()
+            connection.sendall(before)
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() - started < 10:  # a byte now and then does not help
+                    connection.sendall(b"G" if before else b"")
+                    connection.settimeout(0.1)
+                    with contextlib.suppress(TimeoutError):
+                        if not connection.recv(10_000):
+                            break
+            assert 0.4 < time.monotonic() - started < 8
+        assert httpx.get(f"{address}api/about").status_code == 200
 
 
 def test_endless_headers_are_refused(colours):

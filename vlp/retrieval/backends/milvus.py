@@ -92,7 +92,10 @@ class MilvusBackend(Backend):
                 with Collection(entry.server, entry.collection) as collection:
                     collection.drop()
             except (InputError, RunError) as error:
-                say(f"{entry.collection} is not dropped before the next change: {error}")
+                say(
+                    f"collection {entry.collection} could not be dropped: {error}; the next change "
+                    f"tries again, unless {ledger.path} is removed"
+                )
             else:
                 ledger.remove(entry)
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vlp.data.files import write_json
+from vlp.errors import InputError
 
 _FILE = "milvus-collections.json"
 
@@ -28,16 +29,22 @@ class Ledger:
 
     Args:
         folder: of the index.
+
+    Raises:
+        InputError: its file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / _FILE
+        self.path = folder / _FILE
         self.owner = str(folder.resolve())
         self.entries: list[Entry] = []
-        if self._path.exists():
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            if content["folder"] == self.owner:
-                self.entries = [Entry(**entry) for entry in content["collections"]]
+        if self.path.exists():
+            try:
+                content = json.loads(self.path.read_text(encoding="utf-8"))
+                if content["folder"] == self.owner:
+                    self.entries = [Entry(**entry) for entry in content["collections"]]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{self.path} cannot be read: {error}") from None
 
     def add(self, entry: Entry) -> None:
         """Note a collection that is about to be made."""
@@ -51,6 +58,6 @@ class Ledger:
         self.entries = entries
         if entries:
             collections = [asdict(entry) for entry in entries]
-            write_json(self._path, {"folder": self.owner, "collections": collections})
+            write_json(self.path, {"folder": self.owner, "collections": collections})
         else:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlp.data.files import is_text
-from vlp.data.images import MAX_PIXELS, UnreadableImageError, decode
+from vlp.data.images import UnreadableImageError, check_shape, decode
 from vlp.retrieval.embedding.items import Item
 from vlp.retrieval.pictures import MissingPictureError, read_picture
 
@@ -72,7 +72,7 @@ def _prepare(item: Item, preprocess: Preprocess, size: tuple[int, int]) -> Prepa
         return Prepared(item=item, problem=str(error).removeprefix(f"{item.image_path}: "))
     try:
         image = decode(data).image
-        _check_shape(image, size)
+        check_shape(image, size)
         pixels = preprocess(image)
     except UnreadableImageError as error:
         return Prepared(item=item, problem=str(error))
@@ -81,10 +81,3 @@ def _prepare(item: Item, preprocess: Preprocess, size: tuple[int, int]) -> Prepa
     digest = hashlib.sha256(data).hexdigest()
     width, height = image.size
     return Prepared(item=item, pixels=pixels, sha256=digest, width=width, height=height)
-
-
-def _check_shape(image: Image.Image, size: tuple[int, int]) -> None:
-    """Refuse what fills the memory when its short side is resized to the model's."""
-    short, long = sorted(image.size)
-    if long * max(size) ** 2 > MAX_PIXELS * short:
-        raise UnreadableImageError(f"{image.width} x {image.height} pixels: far too narrow")
