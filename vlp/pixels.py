@@ -4,7 +4,9 @@ Files, bytes and PIL images go through the policy of `vlp.data.images`: upright 
 alpha on white, bombs refused. Arrays and tensors are pixels already: they are only resized.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,11 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vlp.data.images import UnreadableImageError, check_shape, to_rgb
+from vlp.data.images import UnreadableImageError, check_shape, decode_rgb, to_rgb
 from vlp.errors import InputError
 
 Picture: TypeAlias = Image.Image | str | PathLike[str] | bytes | np.ndarray[Any, Any] | Tensor
 Pictures: TypeAlias = Picture | Iterable[Picture]
+_THREADS = 8  # that decode and resize
 KINDS = "a PIL image, a path, bytes of a file, an array [H, W, 3] or [H, W], or a tensor [3, H, W]"
 
 
@@ -64,10 +67,14 @@ def pixel_batches(
     several = [pictures] if is_one(pictures) else pictures
     if not isinstance(several, Iterable):
         raise TypeError(f"{type(pictures).__name__} is no picture: choices are {KINDS}")
-    named = ((_name(place, own, pictures), own) for place, own in enumerate(several))
-    prepared = (preprocess(_rgb(own, name, size)) for name, own in named)
-    while chunk := list(islice(prepared, batch_size or default)):
-        yield torch.stack(chunk)
+    named = ((own, _name(place, own, pictures)) for place, own in enumerate(several))
+
+    def prepare(one: tuple[object, str]) -> Tensor:
+        return preprocess(_rgb(*one, size))
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        while chunk := list(islice(named, batch_size or default)):
+            yield torch.stack(list(pool.map(prepare, chunk)))
 
 
 def _is_ready(pixels: Tensor, size: tuple[int, int]) -> bool:

@@ -1,5 +1,6 @@
 """`vlp export`: a checkpoint as a folder that another library loads by itself."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -44,6 +45,7 @@ def export(options: Export) -> None:
         options.output,
         overwrite=options.overwrite,
         results=options.results,
+        tell=lambda step: print(step, file=sys.stderr, flush=True),
     )
     print(f"{options.checkpoint} as {done.form}: {done.folder}")
     width = max(len(name) for name, _ in done.files)

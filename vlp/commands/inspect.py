@@ -33,12 +33,9 @@ def inspect(options: Inspect) -> None:
     Raises:
         InputError: there is no such checkpoint, or it cannot be read.
     """
-    import logging
-
     from vlp.inspection import describe
     from vlp.loading import load
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     facts = describe(load(options.checkpoint, "cpu", arch=options.arch), options.checkpoint)
     if options.format == "json":
         print(json.dumps(facts, indent=2))

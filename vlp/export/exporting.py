@@ -39,6 +39,7 @@ def export_model(
     *,
     overwrite: bool = False,
     results: Path | None = None,
+    tell: Callable[[str], object] = lambda step: None,
 ) -> Exported:
     """Write a folder, and load it by the library that it is for, before it is put in place.
 
@@ -48,6 +49,7 @@ def export_model(
         output: the folder; absent, empty, or with `overwrite` an earlier export.
         overwrite: replace an earlier export, in one step.
         results: a file of results for the card; default those that the checkpoint's run holds.
+        tell: gets a line at the beginning of each step that may take long.
 
     Raises:
         InputError: unknown format, a model that the format cannot express, a library that is not
@@ -60,9 +62,12 @@ def export_model(
     check_output(output, overwrite=overwrite)
     write = _writer(form)
     given = None if results is None else read_results_file(results)
+    tell(f"loading {checkpoint}")
     encoder = load(checkpoint, device="cpu")
     card = _card_of(encoder)
     found = _results_of(encoder) if given is None else _own(given, encoder, results)
+
+    tell(f"writing it for {form}, and loading it again by that library")
 
     def fill(folder: Path) -> tuple[Checked, list[tuple[str, int]]]:
         checked = write(encoder, folder, card)

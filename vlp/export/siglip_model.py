@@ -122,6 +122,7 @@ def to_siglip(encoder: Encoder, pad_id: int) -> tuple[SiglipConfig, dict[str, Te
             **text_config(text),
             "projection_size": encoder.width,
             "pad_token_id": pad_id,
+            "bos_token_id": None,
             "eos_token_id": pad_id,
         },
     )

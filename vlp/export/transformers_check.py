@@ -84,12 +84,14 @@ def _unit(found: Any) -> Tensor:  # noqa: ANN401 (transformers 4 gives a tensor,
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' bars, which move for a moment."""
-    bars = _LIBRARY.utils.logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+    """Without transformers' bars, and its warnings of its own defaults: features are compared."""
+    logs = _LIBRARY.utils.logging
+    shown, level = logs.is_progress_bar_enabled(), logs.get_verbosity()
+    logs.disable_progress_bar()
+    logs.set_verbosity_error()
     try:
         yield
     finally:
+        logs.set_verbosity(level)
         if shown:
-            bars.enable_progress_bar()
+            logs.enable_progress_bar()

@@ -26,6 +26,7 @@ RERANKED = 1000  # of the nearest are put in a new order by hubness, then the ot
 _LOOKED_AT = MOST_RESULTS + 1  # of the nearest; one more than is shown tells of a next page
 _TIERS = (256, 2048, _LOOKED_AT)
 _BLOCK = 4096  # rows whose percentiles are computed in one go
+_LEADERS = 256  # rows that are compared with all later ones in one go
 
 Scores = NDArray[np.float32]
 
@@ -145,25 +146,23 @@ class Ranking:
 
     def _join(self, groups: list[Group], candidates: Candidates, count: int) -> None:
         """Let each candidate join the first group that it is like, or begin one."""
-        vectors = self.view.snapshot.vectors(candidates.rows)
-        free = np.ones(len(vectors), np.bool_)
-        rows = candidates.rows.tolist()
-
-        def gather(group: Group, leader: NDArray[np.float32]) -> None:
-            alike = np.flatnonzero(free & (vectors @ leader >= DUPLICATE))
-            group.others += [rows[place] for place in alike]
-            free[alike] = False
-
-        leaders = self.view.snapshot.vectors([group.row for group in groups])
-        for group, leader in zip(groups, leaders, strict=True):
-            gather(group, leader)
-        for place, group in enumerate(_alone(candidates)):
-            if len(groups) >= count:
-                return
-            if free[place]:
-                free[place] = False
-                groups.append(group)
-                gather(group, vectors[place])
+        known = len(groups)
+        entries = [*groups, *_alone(candidates)]
+        vectors = self.view.snapshot.vectors([entry.row for entry in entries])
+        free = np.arange(len(entries)) >= known
+        for at in range(0, len(entries), _LEADERS):
+            alike = vectors[at : at + _LEADERS] @ vectors[at:].T >= DUPLICATE
+            for place, like_it in enumerate(alike, at):
+                if place >= known:
+                    if len(groups) >= count:
+                        return
+                    if not free[place]:
+                        continue
+                    groups.append(entries[place])
+                    free[place] = False
+                others = at + np.flatnonzero(free[at:] & like_it)
+                entries[place].others += [entries[other].row for other in others]
+                free[others] = False
 
     def _hits(self, page: list[Group]) -> list[Hit]:
         rows = np.array([group.row for group in page], np.int64)

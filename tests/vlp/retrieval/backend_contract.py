@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import strategies as st
 
 from vlp.retrieval.backends import backend_class
 from vlp.retrieval.store import Addition, Store
@@ -74,9 +75,13 @@ def queries(number: int, dim: int, seed: int) -> np.ndarray:
 
 
 def add(store: Store, vectors: np.ndarray) -> np.ndarray:
-    """Add rows with a number each; returns their ids."""
-    table = pa.table({"number": np.arange(len(vectors))})
-    return store.change(add=[Addition(vectors=vectors, table=table)], say=silent)
+    """Add rows; returns their ids."""
+    return store.change(add=[addition(vectors)], say=silent)
+
+
+def addition(vectors: np.ndarray) -> Addition:
+    """Rows to add, with a number each."""
+    return Addition(vectors=vectors, table=pa.table({"number": np.arange(len(vectors))}))
 
 
 def silent(_line: str) -> None:
@@ -145,3 +150,31 @@ def check_found(
             bar = np.sort(own[allowed])[-count]
             right += int((own[found] >= bar - CLOSE).sum())
     return right / (asked * count) if asked * count else 1.0
+
+
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(0, 60)),
+        st.tuples(st.just("remove"), st.integers(1, 100)),
+        st.tuples(st.just("rebuild"), st.just(0)),
+        st.tuples(st.just("change"), st.integers(1, 60)),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def apply_change(store: Store, case: Case, change: tuple[str, int], seed: int) -> None:
+    """One of `CHANGES`."""
+    kind, size = change
+    snapshot = store.snapshot()
+    chosen = np.random.default_rng(seed).permutation(snapshot.ids[snapshot.live])[:size]
+    if kind == "add":
+        add(store, clustered(size, snapshot.dim, seed))
+    elif kind == "remove":
+        store.change(remove=chosen, say=silent)
+    elif kind == "rebuild":
+        store.rebuild(case.backend, case.options, silent)
+    else:  # both at once, as a refresh does
+        new = addition(clustered(size, snapshot.dim, seed))
+        store.change(add=[new], remove=chosen, say=silent)

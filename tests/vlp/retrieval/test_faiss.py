@@ -1,22 +1,27 @@
 """faiss reaches the recall that it says, keeps up with changes, and refuses what cannot be."""
 
 import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.vlp.retrieval.backend_contract import (
+    CHANGES,
     Case,
     add,
+    apply_change,
     check_search,
     clustered,
     make_store,
     queries,
     silent,
 )
-from vlp.errors import InputError
+from vlp.errors import InputError, RunError
 from vlp.retrieval.backends import faiss as backend
 from vlp.retrieval.backends.faiss_index import FEW, FaissIndex, Setting, choose_factory
 from vlp.retrieval.backends.faiss_search import interpolated
@@ -162,14 +167,54 @@ def test_new_rows_lie_beside_the_file_until_they_are_many(store, monkeypatch):
     assert check_search(store, queries(200, DIM, 57), 10) >= 0.95
 
 
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(changes=CHANGES, seed=st.integers(0, 1000))
+def test_any_sequence_of_changes_that_continues_files(changes, seed):
+    with (
+        mock.patch.object(backend, "FEW", 20),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        store = make_store(Path(folder, "index"), IVF, clustered(350, DIM, seed))
+        for turn, change in enumerate(changes):
+            apply_change(store, IVF, change, seed + turn)
+            covered, rows = state(store)["rows"], len(store.snapshot())
+            assert rows - 20 <= covered <= rows or rows < 312
+            check_search(store, queries(2, DIM, seed), 7)
+
+
 def test_a_small_index_gets_its_file_when_it_has_grown(tmp_path):
     said = []
     store = make_store(tmp_path / "index", IVF, clustered(100, DIM, 10))
     store.rebuild("faiss", IVF.options, said.append)
-    assert said == ["faiss IVF8,SQ8: needs 312 rows; the 100 are searched exactly"]
+    assert said == ["faiss: 100 rows are searched exactly; IVF8,SQ8 needs 312"]
     assert state(store) == {"files": [], "rows": 0}
     add(store, clustered(300, DIM, 11))
     assert state(store)["rows"] == 400
+
+
+def test_rows_are_added_though_training_fails(tmp_path):
+    case = Case("", "exact")
+    store = make_store(tmp_path / "index", case, clustered(100, DIM, 12))
+    said = []
+    store.rebuild("faiss", {"factory": "IVF2,PQ8x8"}, said.append)  # 256 rows for its codes
+    assert said[-1].startswith("faiss: 100 rows are searched exactly; IVF2,PQ8x8 cannot be trained")
+    assert "(100) should be at least" in said[-1]
+    add(store, clustered(10, DIM, 13))
+    assert check_search(store, queries(5, DIM, 62), 10) == 1
+
+
+def test_a_full_disk_changes_nothing(store, monkeypatch):
+    before = store.snapshot().manifest
+
+    def full(_index, _path):
+        raise RuntimeError("Error: 'ret == (size)' failed: write error: No space left on device")
+
+    monkeypatch.setattr(faiss, "write_index", full)
+    with pytest.raises(RunError, match=r"000003\.index cannot be written.*No space left"):
+        store.rebuild("faiss", IVF.options, silent)
+    assert store.snapshot().manifest == before
+    assert not list(store.folder.glob(".*.tmp"))
+    check_search(store, queries(2, DIM, 63), 5)
 
 
 def test_compaction_makes_the_file_anew(store):

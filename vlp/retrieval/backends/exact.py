@@ -53,7 +53,7 @@ def search_exactly(
         found = [best(products(snapshot, rows, query), rows, k) for query in queries]
     else:
         barred = None if count == len(here) else ~here
-        keep = min(k, count)
+        keep = max(1, min(k, count))
         found = []
         for query in queries:
             rough = _rough(snapshot, query, first)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from vlp.errors import InputError
+from vlp.errors import InputError, RunError
 from vlp.retrieval.backends.base import Backend, Change, Scores
 from vlp.retrieval.backends.exact import search_exactly
 from vlp.retrieval.backends.faiss_index import (
@@ -91,23 +91,25 @@ def _fresh(change: Change) -> dict[str, Any]:
     """A state made anew from all rows, or one without a file while they are few."""
     rows = len(change.after)
     factory = change.options["factory"] or choose_factory(rows, change.after.dim)
-    index = None if factory is None else FaissIndex.make(factory, change.after.dim)
-    if index is None or rows < index.least_rows:
-        if not change.state:  # else it was said before
-            need = FEW if index is None else index.least_rows
-            change.say(
-                f"faiss: {rows:,} rows are searched exactly; "
-                f"from {need:,} on there is something to gain"
-                if factory is None
-                else f"faiss {factory}: needs {need:,} rows; the {rows:,} are searched exactly"
-            )
-        return {"files": [], "rows": 0}
-    assert factory is not None
+    if factory is None:
+        return _without(change, f"from {FEW:,} on there is something to gain")
+    index = FaissIndex.make(factory, change.after.dim)
+    if rows < index.least_rows:
+        return _without(change, f"{factory} needs {index.least_rows:,}")
     change.say(f"faiss {factory}: training, then adding {rows:,} rows")
-    index.train(change.after)
+    try:
+        index.train(change.after)
+    except RunError as error:  # the change itself must not fail for it
+        return _without(change, f"{factory} cannot be trained on them: {error}")
     index.fill(change.after)
     facts = {"factory": factory, "rows": rows, "trained_rows": rows}
     return _with_tuning(change, index, {**facts, **_written(change, index)})
+
+
+def _without(change: Change, why: str) -> dict[str, Any]:
+    if not change.state:  # else it was said before
+        change.say(f"faiss: {len(change.after):,} rows are searched exactly; {why}")
+    return {"files": [], "rows": 0}
 
 
 def _written(change: Change, index: FaissIndex) -> dict[str, Any]:

@@ -160,14 +160,21 @@ class FaissIndex:
         return max(16, min(len(self) // 4, 4096))
 
     def train(self, snapshot: Snapshot) -> None:
-        """Train on a sample of the snapshot's live rows."""
+        """Train on a sample of the snapshot's live rows.
+
+        Raises:
+            RunError: they are too few for this kind of index.
+        """
         wanted = _TRAINED_CODES
         if self.has_cells:
             wanted = max(_TRAINED_PER_CELL * int(self._inner.nlist), 1 << 14)
         rows = np.flatnonzero(snapshot.live)
         if len(rows) > wanted:
             rows = np.sort(np.random.default_rng(0).choice(rows, wanted, replace=False))
-        self.index.train(snapshot.vectors(rows))
+        try:
+            self.index.train(snapshot.vectors(rows))
+        except RuntimeError as error:
+            raise RunError(str(error).rpartition("Error: ")[2]) from None
 
     def fill(self, snapshot: Snapshot) -> None:
         """Add the snapshot's rows that are not in here yet, removed ones too: row is number."""

@@ -141,8 +141,8 @@ def _tuned(
 
 
 def _ladder(most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, ... up to a number."""
-    steps = [2**power * part for power in range(32) for part in (1, 1.5)]
+    """1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, ... up to a number."""
+    steps = [2**power * part / 4 for power in range(32) for part in (4, 5, 6, 7)]
     return [*dict.fromkeys(int(step) for step in steps if step < most), most]
 
 
