@@ -8,17 +8,46 @@ from dataclasses import MISSING, Field, fields
 from inspect import cleandoc
 from typing import Any, NoReturn, get_type_hints
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from vlp.errors import InputError, RunError
 from vlp.terminal import printable
 
 Commands = Mapping[str, tuple[type[Any], Callable[[Any], int | None]]]
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit statuses
+_UNKNOWN_OPTION = r"-(?!\d+$|\d*\.\d+$)[^ ]+"  # for argparse: no number, and no space in it
 
 
 class Parser(ArgumentParser):
-    """Says in one line what is wrong with a command."""
+    """Says in one line what is wrong with a command, and reads lists that options interrupt."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *others: Any, **keywords: Any
+    ) -> Namespace:
+        """Read a command: what belongs to no option may stand before, between and after them."""
+        several = [action for action in self._actions if action.nargs in ("*", "+")]
+        if args is not None and not all(action.option_strings for action in several):
+            args = self._positionals_last(args)
+        return super().parse_args(args, *others, **keywords)
+
+    def _positionals_last(self, args: Sequence[str]) -> list[str]:
+        """The same arguments as argparse needs them, which reads a list in one place only."""
+        takes = {flag: action.nargs for action in self._actions for flag in action.option_strings}
+        options: list[str] = []
+        alone: list[str] = []
+        room = 0  # values that the option before may still take
+        for place, argument in enumerate(args):
+            if argument == "--":
+                return [*options, "--", *alone, *args[place + 1 :]]
+            if argument.partition("=")[0] in takes or re.fullmatch(_UNKNOWN_OPTION, argument):
+                options.append(argument)
+                room = {None: 1, "?": 1, "+": len(args), "*": len(args)}.get(
+                    takes.get(argument, 0), 0
+                )
+            else:
+                (options if room else alone).append(argument)
+                room -= bool(room)
+        return [*options, *alone]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         own = getattr(ex, "subcommand_parser", None) or self

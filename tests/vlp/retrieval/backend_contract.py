@@ -33,7 +33,7 @@ class Case:
     backend: str
     options: dict[str, Any] = field(default_factory=dict)
     recall: float = 1.0
-    examples: int = 25
+    examples: int = 12
 
 
 CASES = (
