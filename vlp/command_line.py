@@ -15,39 +15,41 @@ from vlp.terminal import printable
 
 Commands = Mapping[str, tuple[type[Any], Callable[[Any], int | None]]]
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit statuses
-_UNKNOWN_OPTION = r"-(?!\d+$|\d*\.\d+$)[^ ]+"  # for argparse: no number, and no space in it
+_OPTION = r"-(?!\d+$|\d*\.\d+$)[^ ]+"  # for argparse; a number is none, nor what has a space
 
 
 class Parser(ArgumentParser):
-    """Says in one line what is wrong with a command, and reads lists that options interrupt."""
+    """Says in one line what is wrong with a command, and lets options interrupt lists."""
 
     def parse_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, *others: Any, **keywords: Any
+        self,
+        args: Sequence[str] | None = None,
+        **keywords: Any,  # noqa: ANN401 (as the base class has them)
     ) -> Namespace:
         """Read a command: what belongs to no option may stand before, between and after them."""
         several = [action for action in self._actions if action.nargs in ("*", "+")]
         if args is not None and not all(action.option_strings for action in several):
-            args = self._positionals_last(args)
-        return super().parse_args(args, *others, **keywords)
+            args = self._lists_in_one_place(args)
+        return super().parse_args(args, **keywords)
 
-    def _positionals_last(self, args: Sequence[str]) -> list[str]:
-        """The same arguments as argparse needs them, which reads a list in one place only."""
-        takes = {flag: action.nargs for action in self._actions for flag in action.option_strings}
+    def _lists_in_one_place(self, args: Sequence[str]) -> list[str]:
+        """The same arguments, as argparse reads them: it ends a list at the first option."""
+        flags = {flag: action for action in self._actions for flag in action.option_strings}
         options: list[str] = []
         alone: list[str] = []
-        room = 0  # values that the option before may still take
+        room = 0  # for values of the option before
         for place, argument in enumerate(args):
             if argument == "--":
                 return [*options, "--", *alone, *args[place + 1 :]]
-            if argument.partition("=")[0] in takes or re.fullmatch(_UNKNOWN_OPTION, argument):
+            if argument.partition("=")[0] in flags or re.fullmatch(_OPTION, argument):
+                action = flags.get(argument)
+                several = action is not None and action.nargs in ("*", "+")
+                room = len(args) if several else int(action is not None and action.nargs != 0)
                 options.append(argument)
-                room = {None: 1, "?": 1, "+": len(args), "*": len(args)}.get(
-                    takes.get(argument, 0), 0
-                )
             else:
                 (options if room else alone).append(argument)
                 room -= bool(room)
-        return [*options, *alone]
+        return [*alone, *options]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         own = getattr(ex, "subcommand_parser", None) or self
@@ -97,7 +99,7 @@ def run(
 
 
 def _parser(program: str, about: str | None, commands: Commands) -> ArgumentParser:
-    parser = Parser(prog=program, description=about)
+    parser = Parser(prog=program, description=about, allow_abbrev=False)
     subcommands = parser.add_subcommands()
     for name, (options, _) in commands.items():
         summary, _ = _described(options)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vlp.data.images import UnreadableImageError, check_shape, decode_rgb, to_rgb
+from vlp.data.images import MAX_PIXELS, UnreadableImageError, check_shape, decode_rgb, to_rgb
 from vlp.errors import InputError
 
 Picture: TypeAlias = Image.Image | str | PathLike[str] | bytes | np.ndarray[Any, Any] | Tensor
@@ -67,14 +67,25 @@ def pixel_batches(
     several = [pictures] if is_one(pictures) else pictures
     if not isinstance(several, Iterable):
         raise TypeError(f"{type(pictures).__name__} is no picture: choices are {KINDS}")
-    named = ((own, _name(place, own, pictures)) for place, own in enumerate(several))
+    named = ((_still(own), _name(place, own, pictures)) for place, own in enumerate(several))
 
     def prepare(one: tuple[object, str]) -> Tensor:
         return preprocess(_rgb(*one, size))
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         while chunk := list(islice(named, batch_size or default)):
-            yield torch.stack(list(pool.map(prepare, chunk)))
+            once: dict[int, tuple[object, str]] = {}  # two threads cannot decode one image
+            for own, name in chunk:
+                once.setdefault(id(own), (own, name))
+            found = dict(zip(once, pool.map(prepare, once.values()), strict=True))
+            yield torch.stack([found[id(own)] for own, _ in chunk])
+
+
+def _still(picture: object) -> object:
+    """A picture as it is now: an iterator of frames turns one image from each to the next."""
+    if isinstance(picture, Image.Image) and getattr(picture, "is_animated", False):
+        return picture.copy() if picture.width * picture.height <= MAX_PIXELS else picture
+    return picture
 
 
 def _is_ready(pixels: Tensor, size: tuple[int, int]) -> bool:
@@ -114,9 +125,10 @@ def _opened(picture: object, name: str) -> Image.Image:
 def _read(path: Path, name: str) -> bytes:
     try:
         return path.expanduser().read_bytes()
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in it; ~ of an unknown user
         hint = "; addresses are not fetched" if str(path).startswith(("http:", "https:")) else ""
-        raise InputError(f"{name} cannot be read: {error.strerror}{hint}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name} cannot be read: {reason}{hint}") from error
 
 
 def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:

@@ -7,7 +7,7 @@ import resource
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 import vlp
 from tests.vlp.huggingface_folders import build_folder
@@ -125,6 +125,24 @@ def test_batches_and_generators_give_what_one_pass_gives(encoder, pixels):
     assert (encoder.encode_text(texts[2]) - whole[2]).abs().max() <= 1e-6
 
 
+def test_one_open_file_may_stand_in_several_places(ours, tmp_path):
+    """It is decoded when it is first looked at, which two threads cannot do at a time."""
+    path = tmp_path / "noise.png"
+    Image.effect_noise((500, 500), 90).convert("RGB").save(path)
+    with Image.open(path) as lazy, Image.open(path) as other:
+        found = ours.encode_image([lazy, other, *[lazy] * 14])
+    assert found.shape == (16, ours.width)
+    assert (found - ours.encode_image(path)).abs().max() <= 1e-6
+
+
+def test_frames_are_seen_as_they_were_when_they_were_drawn(ours):
+    frames = [Image.new("RGB", (30, 30), colour) for colour in ("red", "lime", "blue")]
+    data = io.BytesIO(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    with Image.open(data) as film:
+        found = ours.encode_image(ImageSequence.Iterator(film))
+    assert (found - ours.encode_image(frames)).abs().max() <= 1e-5
+
+
 def test_pixels_of_the_models_size_are_one_pass_unless_a_size_is_given(ours):
     passes = []
     own = ours._image_features
@@ -173,6 +191,7 @@ BAD = [
     (torch.zeros(8, 8, 3, dtype=torch.uint8), InputError, r"shape \[8, 8, 3\]: a tensor is \[3, H"),
     (torch.randn(3, 8, 8), InputError, r"floats are pixels in \[0, 1\], not yet normalised"),
     ("nowhere.jpg", InputError, r"\(nowhere.jpg\) cannot be read: No such file"),
+    ("nul\0.jpg", InputError, r"cannot be read: embedded null byte"),
     ("https://example.com/a.jpg", InputError, r"No such file.*; addresses are not fetched"),
     (b"no picture", InputError, r"is not readable"),
     (b"", InputError, r"the file is empty"),

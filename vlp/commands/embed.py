@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vlp.commands.picture_options import Embedding, Reading
 from vlp.errors import InputError
 from vlp.terminal import printable
 
@@ -20,7 +21,7 @@ _SHOWN = 5  # kinds of problems
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embed:
+class Embed(Reading, Embedding):
     """Embed pictures, and their captions, into files that `vlp index` and clip-retrieval read.
 
     Pictures with the same bytes are embedded once; those that cannot be read are reported. The same
@@ -32,28 +33,16 @@ class Embed:
         data: folder of pictures (NAME.txt beside NAME.jpg is its caption); CSV, TSV, JSON Lines or
             parquet; a tar, folder or pattern of indexed tars, or a folder of such folders.
         output: folder for img_emb, text_emb, metadata, report.jsonl and embed.json.
-        image_column: of a table, with paths or the pictures' bytes; found by its name without.
-        caption_column: of a table, a text or a list of texts; found by its name without.
-        images: folder where a table's relative paths start; default the table's own.
         no_texts: leave out the embeddings of captions.
         partition: pictures in a file; default a 64th of them, at least 500, at most 100,000.
-        batch_size: pictures in one pass; default 64 on a CPU, 256 on a GPU.
-        workers: threads that decode; default a thread a core, at most 8.
-        device: for the model; default the GPU if there is one.
         precision: of the model.
     """
 
     model: str = field(metadata={"positional": True})
     data: str = field(metadata={"positional": True})
     output: Path
-    image_column: str | None = None
-    caption_column: str | None = None
-    images: str | None = None
     no_texts: bool = False
     partition: int | None = None
-    batch_size: int | None = None
-    workers: int | None = None
-    device: str | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def __post_init__(self) -> None:
@@ -88,21 +77,12 @@ def embed(given: Embed) -> None:
 def _job(given: Embed, device: str, say: "Say") -> "Job":
     """What to do; data and folder are looked at before a model is loaded, for minutes maybe."""
     from vlp.loading import load
-    from vlp.retrieval.embedding.embed import EmbedOptions
-    from vlp.retrieval.embedding.items import DataOptions
     from vlp.retrieval.embedding.job import Job
     from vlp.retrieval.embedding.sources import open_data
     from vlp.retrieval.embedding.state import OutputFolder
     from vlp.retrieval.retriever import model_mark
 
-    options = EmbedOptions(
-        batch_size=given.batch_size, workers=given.workers, texts=not given.no_texts
-    )
-    read = DataOptions(
-        image_column=given.image_column,
-        caption_column=given.caption_column,
-        images=None if given.images is None else str(Path(given.images).expanduser().absolute()),
-    )
+    options, read = given.embed_options(texts=not given.no_texts), given.data_options()
     items = open_data(given.data, read, say)
     folder = given.output.expanduser()
     OutputFolder(folder.absolute()).check()

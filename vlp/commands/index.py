@@ -1,12 +1,13 @@
 """`vlp index`: make an index, add to it, remove from it, follow data that change."""
 
 import os
-import shutil
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vlp.commands.picture_options import Embedding, Reading
 from vlp.errors import InputError
 from vlp.terminal import printable
 
@@ -17,40 +18,11 @@ if TYPE_CHECKING:
     from vlp.retrieval.store import Store
 
 _SHOWN = 5  # problems that are printed one by one
+_OF_DATA = ("image_column", "caption_column", "images", "batch_size", "workers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedding:
-    """How pictures are embedded.
-
-    Args:
-        device: for the model; default the GPU if there is one.
-        batch_size: pictures in one pass; default by the device.
-        workers: threads that decode pictures; default by the number of cores.
-    """
-
-    device: str | None = None
-    batch_size: int | None = None
-    workers: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """How data are read.
-
-    Args:
-        image_column: of a table, with paths or the pictures' bytes; found by its name without.
-        caption_column: of a table; found by its name without.
-        images: folder where a table's relative paths start; default the table's own.
-    """
-
-    image_column: str | None = None
-    caption_column: str | None = None
-    images: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Index(Data, Embedding):
+class Index(Reading, Embedding):
     """Make an index from embeddings or straight from pictures, or give one another backend.
 
     Args:
@@ -63,7 +35,7 @@ class Index(Data, Embedding):
         factory: of faiss, its factory string; chosen by size without.
         recall: of faiss, the recall@10 that the search is tuned to.
         server: of milvus, its address; without one a file in the index.
-        precision: of the model, fp32, bf16 or fp16.
+        precision: of the model; default fp32.
     """
 
     data: str = field(metadata={"positional": True})
@@ -78,7 +50,7 @@ class Index(Data, Embedding):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexAdd(Data, Embedding):
+class IndexAdd(Reading, Embedding):
     """Add pictures or embeddings to an index; pictures that have changed are embedded again.
 
     Args:
@@ -129,6 +101,7 @@ def index(given: Index) -> None:
     told = {"factory": given.factory, "recall": given.recall, "server": given.server}
     options = {name: value for name, value in told.items() if value is not None}
     backend_class(given.backend).check(options)  # before hours of embedding
+    _check_alone()
     folder = Path(given.data).expanduser()
     if (folder / MANIFEST_FILE).is_file():
         _rebuild(given, folder, options)
@@ -141,15 +114,20 @@ def index(given: Index) -> None:
 def index_add(given: IndexAdd) -> None:
     """Add to an index."""
     from vlp.retrieval.embedding.reader import is_embeddings, read_embeddings
-    from vlp.retrieval.indexing import add_embeddings, add_pictures
+    from vlp.retrieval.from_embeddings import add_embeddings
+    from vlp.retrieval.indexing import add_pictures
     from vlp.retrieval.retriever import Retriever
 
+    _check_alone()
+    if is_embeddings(Path(given.data).expanduser()):
+        _refuse(given, _OF_DATA, f"{given.data} holds embeddings")
     retriever = Retriever.load(given.index, given.model, device=given.device)
     if is_embeddings(Path(given.data).expanduser()):
         folder = read_embeddings(given.data, retriever.manifest.modality)
         done = add_embeddings(retriever.store, folder)
     else:
-        done = add_pictures(retriever, given.data, _data_options(given), how=_how(given))
+        how = given.embed_options(texts=False)
+        done = add_pictures(retriever, given.data, given.data_options(), how=how)
     _report(retriever, done)
 
 
@@ -159,6 +137,7 @@ def index_remove(given: IndexRemove) -> None:
     from vlp.retrieval.indexing import remove_rows
     from vlp.retrieval.store import Store
 
+    _check_alone()
     if bool(given.ids) == bool(given.where):
         raise InputError("either --ids or --where says what to remove")
     store = Store(given.index.expanduser())
@@ -171,8 +150,9 @@ def index_remove(given: IndexRemove) -> None:
         ids = snapshot.ids[rows_where(snapshot, given.where)].tolist()
     if ids:
         remove_rows(store, ids)
-    left = store.snapshot().manifest.live_rows
-    print(f"removed {_counted(len(set(ids)), 'picture')}: {left:,} left in {given.index}")
+    manifest = store.snapshot().manifest
+    what = "picture" if manifest.modality == "image" else manifest.modality
+    print(f"removed {_counted(len(set(ids)), what)}: {manifest.live_rows:,} left in {given.index}")
 
 
 def index_refresh(given: IndexRefresh) -> None:
@@ -180,16 +160,16 @@ def index_refresh(given: IndexRefresh) -> None:
     from vlp.retrieval.indexing import refresh
     from vlp.retrieval.retriever import Retriever
 
+    _check_alone()
     retriever = Retriever.load(given.index, given.model, device=given.device)
-    _report(retriever, refresh(retriever, _how(given)))
+    _report(retriever, refresh(retriever, given.embed_options(texts=False)))
 
 
 def _rebuild(given: Index, folder: Path, options: dict[str, Any]) -> None:
     from vlp.retrieval.store import Store
 
-    for name in ("model", "output"):
-        if getattr(given, name) is not None:
-            raise InputError(f"--{name}: {folder} is an index already, which keeps its {name}")
+    names = ("model", "output", "of", "precision", "device", *_OF_DATA)
+    _refuse(given, names, f"{folder} is an index already, and gets another backend")
     store = Store(folder)
     store.rebuild(given.backend, options)
     print(f"{folder}: {store.snapshot().manifest.live_rows:,} rows, backend {given.backend}")
@@ -197,24 +177,25 @@ def _rebuild(given: Index, folder: Path, options: dict[str, Any]) -> None:
 
 def _index_embeddings(given: Index, folder: "EmbeddingsFolder", options: dict[str, Any]) -> None:
     """All of it under a temporary name: the index is there wholly or not at all."""
-    from vlp.retrieval.indexing import add_embeddings
+    from vlp.export.output import write_folder
+    from vlp.retrieval.from_embeddings import add_embeddings
     from vlp.retrieval.retriever import Retriever
+    from vlp.retrieval.store import Store
 
-    output = given.output or folder.folder / "index"
+    _refuse(given, _OF_DATA, f"{given.data} holds embeddings")
+    output = (given.output or folder.folder / "index").expanduser()
     if output.exists():
-        raise InputError(f"{output} exists already; `vlp index add` adds to an index")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    building = output.with_name(f".{output.name}.building")
-    shutil.rmtree(building, ignore_errors=True)  # of a run that was killed
-    try:
-        store = _new_store(given, folder, building)
-        add_embeddings(store, folder)
-        if given.backend != "exact":
-            store.rebuild(given.backend, options)
-        os.rename(building, output)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+        raise InputError(
+            f"{output} exists already; `vlp index add` adds to an index, and "
+            "`vlp index INDEX --backend` gives it another backend"
+        )
+
+    def fill(building: Path) -> None:
+        add_embeddings(_new_store(given, folder, building), folder)
+
+    write_folder(output, fill)
+    if given.backend != "exact":  # a server knows the index by its place
+        Store(output).rebuild(given.backend, options)
     retriever = Retriever.load(output)
     print(
         f"{output}: {len(retriever):,} {retriever.manifest.modality}s of {retriever.manifest.dim} "
@@ -260,10 +241,12 @@ def _new_store(given: Index, folder: "EmbeddingsFolder", output: Path) -> "Store
 
 
 def _index_pictures(given: Index, options: dict[str, Any]) -> None:
+    from vlp.loading import load
     from vlp.retrieval.embedding.sources import open_data
     from vlp.retrieval.indexing import add_pictures
     from vlp.retrieval.manifest import MANIFEST_FILE
     from vlp.retrieval.retriever import Retriever
+    from vlp.retrieval.store import Store
 
     if given.model is None or given.output is None:
         raise InputError(
@@ -272,15 +255,18 @@ def _index_pictures(given: Index, options: dict[str, Any]) -> None:
         )
     if given.of != "image":
         raise InputError("--of text: captions are found in embeddings, which `vlp embed` makes")
-    if (given.output / MANIFEST_FILE).is_file():  # of a run that was killed, perhaps
-        retriever = Retriever.load(given.output, given.model, device=given.device)
-        print(f"{given.output} is there with {len(retriever):,} pictures: going on")
+    data, how = given.data_options(), given.embed_options(texts=False)
+    output = given.output.expanduser()
+    if (output / MANIFEST_FILE).is_file():  # of a run that was killed, perhaps
+        encoder = load(given.model, device=given.device, precision=given.precision)
+        retriever = Retriever(Store(output), encoder)
+        print(f"{output} is there with {len(retriever):,} pictures: going on")
     else:
-        open_data(given.data, _data_options(given), lambda line: None)  # before a model is loaded
+        open_data(given.data, data, lambda line: None)  # before a model is loaded
         retriever = Retriever.from_checkpoint(
-            given.model, given.output, device=given.device, precision=given.precision
+            given.model, output, device=given.device, precision=given.precision
         )
-    done = add_pictures(retriever, given.data, _data_options(given), how=_how(given))
+    done = add_pictures(retriever, given.data, data, how=how)
     if retriever.manifest.backend.name != given.backend or options:
         retriever.build(given.backend, **options)
     _report(retriever, done)
@@ -312,17 +298,18 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _data_options(given: Data) -> Any:  # noqa: ANN401 (imported late)
-    from vlp.retrieval.embedding.items import DataOptions
+def _check_alone() -> None:
+    """Raise InputError under a launcher: each of its processes would do the same work."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "`vlp index` is one process: let a launcher share `vlp embed` among several, and "
+            "index what that wrote"
+        )
 
-    return DataOptions(
-        image_column=given.image_column,
-        caption_column=given.caption_column,
-        images=given.images,
-    )
 
-
-def _how(given: Embedding) -> Any:  # noqa: ANN401 (imported late)
-    from vlp.retrieval.embedding.embed import EmbedOptions
-
-    return EmbedOptions(batch_size=given.batch_size, workers=given.workers, texts=False)
+def _refuse(given: Reading, names: Sequence[str], why: str) -> None:
+    """Raise InputError for options that would do nothing."""
+    defaults = {field.name: field.default for field in fields(given)}
+    for name in names:
+        if getattr(given, name) != defaults[name]:
+            raise InputError(f"--{name.replace('_', '-')} does nothing here: {why}")

@@ -29,10 +29,10 @@ def check_folder(encoder: BaseEncoder, folder: Path) -> tuple[float, list[str]]:
         RunError: features differ.
     """
     model = _LIBRARY.AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
-    exact = _LIBRARY.AutoProcessor.from_pretrained(str(folder), local_files_only=True, **EXACT)
+    tokenizer = _LIBRARY.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     padding = "max_length" if model.config.model_type == SIGLIP else True
     pixels, texts = probe.pixels(encoder), list(probe.TEXTS)
-    tokens = exact.tokenizer(texts, padding=padding, truncation=True, return_tensors="pt")
+    tokens = tokenizer(texts, padding=padding, truncation=True, return_tensors="pt")
     with torch.no_grad():
         image = _unit(model.get_image_features(pixel_values=_normalised(encoder, pixels)))
         text = _unit(model.get_text_features(**tokens))
@@ -41,16 +41,18 @@ def check_folder(encoder: BaseEncoder, folder: Path) -> tuple[float, list[str]]:
         probe.difference(encoder.encode_image(pixels), image, "image features of transformers"),
         probe.difference(ours, text, "text features of transformers"),
     )
-    return largest, _whole_pictures(encoder, model, folder, exact)
+    return largest, _whole_pictures(encoder, model, folder)
 
 
-def _whole_pictures(encoder: BaseEncoder, model: Any, folder: Path, exact: Any) -> list[str]:  # noqa: ANN401
+def _whole_pictures(encoder: BaseEncoder, model: Any, folder: Path) -> list[str]:  # noqa: ANN401
     """How far features of whole pictures are apart, by either of its image processors."""
     side = encoder.image_size[0]
     sizes = [(side, side), (side + 8, side), (side, side + 9), (2 * side + 8, 2 * side)]
     alike = probe.pictures(sizes)
     beside = probe.pictures([(side + 3, side), (side, side + 7)])
-    default = _LIBRARY.AutoImageProcessor.from_pretrained(str(folder), local_files_only=True)
+    load = _LIBRARY.AutoImageProcessor.from_pretrained
+    exact = load(str(folder), local_files_only=True, **EXACT)
+    default = load(str(folder), local_files_only=True)
 
     def apart(pictures: list[Image.Image], processor: Any) -> float:  # noqa: ANN401
         values = processor(pictures, return_tensors="pt")["pixel_values"]
@@ -58,7 +60,7 @@ def _whole_pictures(encoder: BaseEncoder, model: Any, folder: Path, exact: Any) 
             found = _unit(model.get_image_features(pixel_values=values))
         return float((found - encoder.encode_image(pictures)).abs().max())
 
-    if not (largest := apart(alike, exact.image_processor)) <= probe.MOST:
+    if not (largest := apart(alike, exact)) <= probe.MOST:
         raise RunError(
             f"pictures through the image processor of transformers give features {largest:.0e} "
             "apart: the export would be wrong, and is not written"
@@ -68,7 +70,7 @@ def _whole_pictures(encoder: BaseEncoder, model: Any, folder: Path, exact: Any) 
         f"whole pictures, by its image processor with {how}: {largest:.0e}; "
         f"by its default one, which rounds otherwise: {apart(alike, default):.0e}"
     ]
-    if (shifted := apart(beside, exact.image_processor)) > probe.MOST:
+    if (shifted := apart(beside, exact)) > probe.MOST:
         lines.append(f"where its image processor crops a pixel beside: {shifted:.0e}")
     return lines
 

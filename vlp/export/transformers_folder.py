@@ -119,6 +119,8 @@ def _notes(encoder: Encoder, family: str) -> list[str]:
             f"transformers' pipelines pad texts of SigLIP to {_PIPELINE} tokens, and this model "
             f"reads {encoder.context_length}: use model and processor themselves"
         )
+    if family == SIGLIP and not squashes(encoder):
+        notes.append("SiglipProcessor of transformers 4 cannot crop; that of transformers 5 can")
     if encoder.captions:
         notes.append("the captioning decoder is left out")
     return notes

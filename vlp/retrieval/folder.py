@@ -17,7 +17,13 @@ from vlp.retrieval.snapshot import SEGMENTS
 BACKGROUND_FILE = "background.npz"
 _LOCK = ".lock"
 _SUFFIXES = (".vectors.npy", ".hubness.npy", ".metadata.arrow")
-_SWEPT = (f"{SEGMENTS}/*", "removed-*", "aside-*", "backend-*", ".*.tmp", f"{SEGMENTS}/.*.tmp")
+_NUMBERED = (  # by the change that wrote it
+    r"removed-\d{6,}\.npy|aside-\d{6,}\.arrow|backend-[a-z]+-\d{6,}[-.].+"
+    r"|\d{6,}-\d+\.(vectors\.npy|hubness\.npy|metadata\.arrow)"
+)
+_SWEPT = re.compile(  # also what `replace_atomically` leaves when it is killed
+    rf"{_NUMBERED}|\.({_NUMBERED}|[a-z-]+\.(json|npz))\..*\.\d+\.tmp"
+)
 _OF_CREATION = re.compile(  # what is there before there is an index
     rf"\{_LOCK}|{re.escape(BACKGROUND_FILE)}"
     rf"|\.({re.escape(BACKGROUND_FILE)}|{re.escape(MANIFEST_FILE)})\..*\.tmp"
@@ -74,16 +80,16 @@ def flush_names(*folders: Path) -> None:
 def sweep(folder: Path, manifest: Manifest) -> None:
     """Remove files that a manifest does not name: of states before, and of killed writers.
 
-    What no index writes is left alone; what cannot be removed waits for the next writer.
+    What is not named as an index names its files is left alone; what cannot be removed waits for
+    the next writer.
     """
     named = {f"{SEGMENTS}/{s.name}{suffix}" for s in manifest.segments for suffix in _SUFFIXES}
     named |= {str(manifest.removed), str(manifest.aside), *manifest.backend.state.get("files", ())}
-    for pattern in _SWEPT:
-        for path in folder.glob(pattern):
-            if str(path.relative_to(folder)) in named:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+    for path in (*folder.iterdir(), *(folder / SEGMENTS).glob("*")):
+        if not _SWEPT.fullmatch(path.name) or path.relative_to(folder).as_posix() in named:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()

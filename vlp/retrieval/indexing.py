@@ -1,6 +1,6 @@
-"""Pictures and embeddings into an index: the first time, more of them, and what has changed."""
+"""Pictures into an index: the first time, more of them, and what has changed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vlp.data.files import is_text
 from vlp.errors import InputError
 from vlp.progress import bar
 from vlp.retrieval.backends.base import Say
-from vlp.retrieval.embedding.columns import schema_of
+from vlp.retrieval.embedding.columns import OWN, schema_of
 from vlp.retrieval.embedding.copies import find_copies, without_copies
 from vlp.retrieval.embedding.decoding import default_workers
-from vlp.retrieval.embedding.embed import Embedded, EmbedOptions, embed_distinct
-from vlp.retrieval.embedding.items import DataOptions, Item
-from vlp.retrieval.embedding.reader import EmbeddingsFolder
+from vlp.retrieval.embedding.embed import Embedded, EmbedOptions, Problem, embed_distinct
+from vlp.retrieval.embedding.items import DataOptions
 from vlp.retrieval.embedding.sources import open_data
-from vlp.retrieval.manifest import ModelMark
 from vlp.retrieval.retriever import Retriever
-from vlp.retrieval.snapshot import ID
+from vlp.retrieval.snapshot import ID, Snapshot
 from vlp.retrieval.store import Addition, Sources, Store
-from vlp.retrieval.updating import INDEXED_FROM, Entry, Plan, aside_table, plan
+from vlp.retrieval.updating import INDEXED_FROM, REMOVED, Entry, Plan, aside_table, plan
 
+COPIES, COPY_MARKS = "copies", "copy_marks"  # columns of embeddings, not of an index
 _AT_ONCE = 10_000  # pictures between two commits: so many are embedded again after a kill
-_COPIES, _COPY_MARKS = "copies", "copy_marks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Updated:
         changed: pictures whose row was replaced.
         removed: rows of pictures that are gone.
         kept: pictures that are as they were.
-        waiting: pictures that are as they were, without a row: copies, unreadable and removed ones.
+        waiting: pictures that stay without a row: copies, unreadable and removed ones.
         copies: pictures with the bytes of one that has a row.
         problems: (path, why) of pictures that have none.
     """
@@ -73,42 +72,57 @@ def add_pictures(
         say: prints a line for people.
 
     Raises:
-        InputError: data that cannot be read, or that are gone altogether.
+        InputError: data that cannot be read, or that are gone altogether; an index of texts.
+        RunError: another process is changing the index.
     """
-    place = _absolute(data)
-    items = open_data(place, options, say)
-    store, snapshot = retriever.store, retriever.view.snapshot
-    todo = plan(snapshot, store.aside(snapshot.manifest), place, items, remove_lost=remove_lost)
-    sources = _with_source(snapshot.manifest.sources, place, options)
-    schema = schema_of(items)  # of all, so that every part has the same types
-    update = _Update(retriever, todo, place, sources, say)
-    if todo.lost or not todo.embed:
-        update.commit([], todo.lost)
-    with bar("embedding", "pictures", len(todo.embed)) as progress:
-        for at in range(0, len(todo.embed), _AT_ONCE):
-            part = todo.embed[at : at + _AT_ONCE]
-            found = _embedded(retriever, part, how, schema, progress.update)
-            replaced = [todo.changed[i.image_path] for i in part if i.image_path in todo.changed]
-            update.take(found, replaced)
+    store = retriever.store
+    if retriever.manifest.modality != "image":
+        raise InputError(
+            f"{store.folder} is an index of texts, to which embeddings are added, not pictures"
+        )
+    with store.exclusive():  # from the listing on: nobody else's rows are taken for lost
+        items, place = open_data(data, options, say), absolute(data)
+        snapshot = store.snapshot()
+        sources = with_source(snapshot.manifest.sources, place, options)
+        names = [str(source["data"]) for source in sources]
+        todo = plan(
+            snapshot,
+            store.aside(snapshot.manifest),
+            place,
+            items,
+            remove_lost=remove_lost,
+            later=names[names.index(place) + 1 :],
+        )
+        # of all, so that every part has the same types
+        update = _Update(retriever, todo, sources, _schema_in(snapshot, schema_of(items)), say)
+        update.run(place, how)
     return replace(
         update.done,
         changed=len(todo.changed),
         removed=len(todo.lost),
         kept=todo.kept,
-        waiting=todo.waiting,
+        waiting=todo.waiting + update.done.waiting,
     )
 
 
-def _embedded(
-    retriever: Retriever,
-    items: Sequence[Item],
-    how: EmbedOptions,
-    schema: pa.Schema,
-    progress: Callable[[int], object],
-) -> Embedded:
-    distinct = without_copies(items, find_copies(items, how.workers or default_workers()))
-    progress(len(distinct.copies))
-    return embed_distinct(retriever.encoder, distinct, how, schema, progress)
+def _schema_in(snapshot: Snapshot, schema: pa.Schema) -> pa.Schema:
+    """The columns with the index's types for them, where those hold the values as well.
+
+    Raises:
+        InputError: a type that does not.
+    """
+    for place, column in enumerate(schema):
+        kind = snapshot.columns.get(column.name, column.type)
+        if kind == column.type or pa.types.is_null(kind):
+            continue
+        as_text = pa.types.is_string(kind) and column.name not in OWN
+        if not as_text and not (pa.types.is_float64(kind) and pa.types.is_integer(column.type)):
+            raise InputError(
+                f"the column {column.name!r} holds {column.type} now, but {kind} in "
+                f"{snapshot.folder}: make the index anew"
+            )
+        schema = schema.set(place, column.with_type(kind))
+    return schema
 
 
 class _Update:
@@ -118,69 +132,91 @@ class _Update:
         self,
         retriever: Retriever,
         todo: Plan,
-        data: str,
         sources: Sequence[Mapping[str, Any]],
+        schema: pa.Schema,
         say: Say,
     ) -> None:
-        self.store = retriever.store
-        self.data = data
+        self.retriever = retriever
+        self.todo = todo
         self.sources = sources
+        self.schema = schema
         self.say = say
         self.known = set(todo.known)
         self.aside: list[Entry] = list(todo.aside)
         self.done = Updated()
 
-    def take(self, found: Embedded, remove: Sequence[int]) -> None:
+    def run(self, data: str, how: EmbedOptions) -> None:
+        """Do all of it."""
+        todo = self.todo
+        if not todo.embed:
+            self._commit([], todo.lost)
+            return
+        encoder = self.retriever.encoder  # before any change, since it may be gone
+        if todo.lost:
+            self._commit([], todo.lost)
+        copies = find_copies(todo.embed, how.workers or default_workers())
+        distinct = without_copies(todo.embed, copies)
+        with bar("embedding", "pictures", len(todo.embed)) as progress:
+            for at in range(0, len(distinct.items), _AT_ONCE):
+                part = distinct.part(at, at + _AT_ONCE)
+                progress.update(len(part.copies))
+                found = embed_distinct(encoder, part, how, self.schema, progress.update)
+                paths = [i.image_path for i in (*part.items, *(c.item for c in part.copies))]
+                self._take(found, data, [n for p in paths for n in todo.changed.get(p, ())])
+
+    def _take(self, found: Embedded, data: str, remove: Sequence[int]) -> None:
         """Commit a part of the pictures; what has the bytes of a known one gets no row."""
-        fresh = [sha256 not in self.known for sha256 in found.table.column("sha256").to_pylist()]
-        repeated = found.table.filter(pa.array([not new for new in fresh], pa.bool_()))
+        contents = found.table.column("sha256").to_pylist()
+        fresh = np.array([sha256 not in self.known for sha256 in contents], np.bool_)
+        repeated = found.table.filter(pa.array(~fresh)).select(["image_path", "mark", "sha256"])
         copies = [
-            *((row["image_path"], row["mark"], row["sha256"]) for row in repeated.to_pylist()),
+            *(tuple(row.values()) for row in repeated.to_pylist()),
             *((copy.item.image_path, copy.item.mark, copy.sha256) for copy in found.copies),
         ]
-        self.aside += [entry(path, mark, self.data, sha256=sha) for path, mark, sha in copies]
-        self.aside += [
-            entry(p.item.image_path, p.item.mark, self.data, problem=p.problem)
-            for p in found.problems
-        ]
-        mask = np.array(fresh, np.bool_)
-        table = found.table.filter(pa.array(fresh, pa.bool_()))
-        rows = Addition(vectors=found.vectors[mask], table=prepared(table, self.data))
-        self.commit([rows], remove)
-        self.known.update(table.column("sha256").to_pylist())
+        removed = sum(sha256 in self.todo.removed for _, _, sha256 in copies)
+        self.aside += [copy_entry(p, m, data, sha, self.todo.removed) for p, m, sha in copies]
+        self.aside += _problems_aside(found.problems, data)
+        table = found.table.filter(pa.array(fresh))
+        rows = Addition(vectors=found.vectors[fresh], table=prepared(table, data))
+        self._commit([rows], remove)
+        self.known.update(contents)
+        problems = ((bad.item.image_path, bad.problem) for bad in found.problems)
         self.done = replace(
             self.done,
             added=self.done.added + len(table),
-            copies=self.done.copies + len(copies),
-            problems=(
-                *self.done.problems,
-                *((p.item.image_path, p.problem) for p in found.problems),
-            ),
+            waiting=self.done.waiting + removed,
+            copies=self.done.copies + len(copies) - removed,
+            problems=(*self.done.problems, *problems),
         )
 
-    def commit(self, add: Sequence[Addition], remove: Sequence[int]) -> None:
+    def _commit(self, add: Sequence[Addition], remove: Sequence[int]) -> None:
         """Commit rows together with what is known of pictures without one."""
         sources = Sources(data=self.sources, aside=aside_table(self.aside))
-        self.store.change(add=add, remove=remove, sources=sources, say=self.say)
+        self.retriever.store.change(add=add, remove=remove, sources=sources, say=self.say)
 
 
 def refresh(retriever: Retriever, how: EmbedOptions, say: Say = print) -> Updated:
     """Look through all data of an index for what is new, has changed or is gone.
 
+    What was added last comes first: a picture that it lost may still be in data before.
+
     Raises:
         InputError: the index knows no data, or some cannot be read; nothing of it is removed then.
+        RunError: another process is changing the index.
     """
-    sources = retriever.manifest.sources
-    if not sources:
-        raise InputError(
-            f"{retriever.store.folder} knows no data to look through: it was made from embeddings "
-            "or in Python; `vlp index add` names some"
-        )
     total = Updated()
-    for source in sources:
-        options = DataOptions(**source["options"])
-        one = add_pictures(retriever, source["data"], options, how=how, remove_lost=True, say=say)
-        total = Updated(**{name: getattr(total, name) + getattr(one, name) for name in vars(total)})
+    with retriever.store.exclusive():
+        sources = retriever.manifest.sources
+        if not sources:
+            raise InputError(
+                f"{retriever.store.folder} knows no data to look through: it was made from "
+                "embeddings or in Python; `vlp index add` names some"
+            )
+        for source in reversed(sources):
+            data, options = source["data"], DataOptions(**source["options"])
+            one = add_pictures(retriever, data, options, how=how, remove_lost=True, say=say)
+            sums = {name: getattr(total, name) + getattr(one, name) for name in vars(total)}
+            total = Updated(**sums)
     return total
 
 
@@ -189,79 +225,47 @@ def remove_rows(store: Store, ids: Sequence[int]) -> None:
 
     Raises:
         InputError: an id is not in the index; nothing is removed then.
+        RunError: another process is changing the index.
     """
-    snapshot = store.snapshot()
-    rows = snapshot.rows_of(ids)
-    aside = store.aside(snapshot.manifest).to_pylist()
-    names = ["image_path", "mark", INDEXED_FROM, "sha256"]
-    if set(names) <= snapshot.columns.keys():
-        for row in snapshot.table(rows, names).to_pylist():
-            if None not in row.values():
-                path, mark, data, sha256 = (row[name] for name in names)
-                told = "removed by hand"
-                aside.append(entry(path, mark, data, sha256=sha256, problem=told))
-    sources = Sources(data=snapshot.manifest.sources, aside=aside_table(aside))
-    store.change(remove=ids, sources=sources)
+    with store.exclusive():
+        snapshot = store.snapshot()
+        rows = snapshot.rows_of(ids)
+        aside = store.aside(snapshot.manifest).to_pylist()
+        names = ["image_path", "mark", INDEXED_FROM, "sha256"]
+        if set(names) <= snapshot.columns.keys():
+            for path, mark, data, sha256 in zip(*_columns(snapshot, rows, names), strict=True):
+                if None not in (path, mark, data, sha256):
+                    aside.append(_entry(path, mark, data, sha256=sha256, problem=REMOVED))
+        sources = Sources(data=snapshot.manifest.sources, aside=aside_table(aside))
+        store.change(remove=ids, sources=sources)
 
 
-def add_embeddings(store: Store, folder: EmbeddingsFolder, say: Say = print) -> Updated:
-    """Add what `vlp embed` or clip-retrieval wrote, in one change.
-
-    Raises:
-        InputError: another model, another length or another modality than the index's.
-    """
-    snapshot = store.snapshot()
-    manifest = snapshot.manifest
-    model = folder.model and ModelMark(**folder.model)
-    if model and manifest.model and model.fingerprint != manifest.model.fingerprint:
-        raise InputError(
-            f"{folder.folder} was made with {model}, but {store.folder} with {manifest.model}: "
-            "their vectors do not belong together"
-        )
-    if folder.modality != manifest.modality:
-        raise InputError(
-            f"{folder.folder} holds vectors of {folder.modality}s, {store.folder} of "
-            f"{manifest.modality}s"
-        )
-    additions, aside = [], store.aside(manifest).to_pylist()
-    copies = 0
-    place = None if folder.data is None else _absolute(folder.data)
-    for vectors, table in folder.partitions():
-        if place is not None and _COPIES in table.schema.names:
-            own = copies_aside(table, place)
-            copies += len(own)
-            aside += own
-        additions.append(Addition(vectors=vectors, table=prepared(table, place)))
-    sources = list(manifest.sources)
-    if place is not None:
-        sources = _with_source(sources, place, folder.options)
-    ids = store.change(
-        add=additions, sources=Sources(data=sources, aside=aside_table(aside)), say=say
-    )
-    return Updated(added=len(ids), copies=copies)
+def _columns(snapshot: Snapshot, rows: Any, names: Sequence[str]) -> list[list[Any]]:  # noqa: ANN401
+    table = snapshot.table(rows, names)
+    return [table.column(name).to_pylist() for name in names]
 
 
-def copies_aside(table: pa.Table, data: str) -> list[Entry]:
-    """Entries for the copies that the rows of an embeddings table name."""
-    names = ["sha256", _COPIES, _COPY_MARKS]
+def _problems_aside(problems: Sequence[Problem], data: str) -> list[Entry]:
+    """Entries of pictures that cannot be read; one that may be by now is tried each time."""
     return [
-        entry(path, mark, data, sha256=row["sha256"])
-        for row in table.select(names).to_pylist()
-        for path, mark in zip(row[_COPIES] or (), row[_COPY_MARKS] or (), strict=True)
+        _entry(bad.item.image_path, bad.item.mark, data, problem=bad.problem)
+        for bad in problems
+        if bad.lasting and is_text(bad.item.image_path)
     ]
 
 
-def entry(
+def copy_entry(path: str, mark: str, data: str, sha256: str, removed: Collection[str]) -> Entry:
+    """Of a picture with known bytes; what was removed by hand stays removed in all its copies."""
+    problem = REMOVED if sha256 in removed else None
+    return _entry(path, mark, data, sha256=sha256, problem=problem)
+
+
+def _entry(
     path: str, mark: str, data: str, *, sha256: str | None = None, problem: str | None = None
 ) -> Entry:
     """One row of `ASIDE`."""
-    return {
-        "image_path": path,
-        "mark": mark,
-        "sha256": sha256,
-        "problem": problem,
-        INDEXED_FROM: data,
-    }
+    told = {"image_path": path, "mark": mark, "sha256": sha256, "problem": problem}
+    return {**told, INDEXED_FROM: data}
 
 
 def prepared(table: pa.Table, data: str | None) -> pa.Table:
@@ -272,7 +276,7 @@ def prepared(table: pa.Table, data: str | None) -> pa.Table:
     Raises:
         InputError: a column has a name that the index needs.
     """
-    table = table.drop_columns([n for n in (_COPIES, _COPY_MARKS) if n in table.schema.names])
+    table = table.drop_columns([n for n in (COPIES, COPY_MARKS) if n in table.schema.names])
     for name in (ID, INDEXED_FROM):
         if name in table.schema.names:
             raise InputError(f"the column {name!r} is the index's own; rename that of the data")
@@ -281,13 +285,15 @@ def prepared(table: pa.Table, data: str | None) -> pa.Table:
     return table.append_column(INDEXED_FROM, pa.array([data] * len(table), pa.string()))
 
 
-def _with_source(
+def with_source(
     sources: Sequence[Mapping[str, Any]], data: str, options: DataOptions
 ) -> list[dict[str, Any]]:
-    others = [dict(source) for source in sources if source["data"] != data]
-    return [*others, {"data": data, "options": asdict(options)}]
+    """The data of an index with one among them; what was there keeps its place."""
+    found = {str(source["data"]): dict(source) for source in sources}
+    found[data] = {"data": data, "options": asdict(options)}
+    return list(found.values())
 
 
-def _absolute(data: str) -> str:
+def absolute(data: str) -> str:
     """A path, or a pattern of paths, that means the same from any folder."""
     return str(Path(data).expanduser().absolute())

@@ -10,6 +10,7 @@ from vlp.errors import InputError
 
 MANIFEST_FILE = "index.json"
 SCHEMA = 1
+_COUNTS = ("dim", "generation", "next_id", "removed_rows")
 Modality = Literal["image", "text"]
 
 
@@ -111,14 +112,14 @@ def read_manifest(folder: Path) -> Manifest:
             }
         )
         _check(manifest)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is no manifest of an index: {error}") from None
     return manifest
 
 
 def _check(manifest: Manifest) -> None:
     """Raise ValueError for what no index has, and for names that lead out of its folder."""
-    numbers = {name: getattr(manifest, name) for name in ("dim", "next_id", "removed_rows")}
+    numbers = {name: getattr(manifest, name) for name in _COUNTS}
     numbers |= {f"rows of {segment.name}": segment.rows for segment in manifest.segments}
     for name, number in numbers.items():
         if not isinstance(number, int) or number < 0:
@@ -127,7 +128,8 @@ def _check(manifest: Manifest) -> None:
     files += [segment.name for segment in manifest.segments]
     files += manifest.backend.state.get("files", [])
     for file in files:
-        if file is not None and (not isinstance(file, str) or file != Path(file).name):
+        is_name = isinstance(file, str) and file == Path(file).name and file not in ("", "..")
+        if file is not None and not is_name:
             raise ValueError(f"the name of a file is {file!r}")
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vlp.errors import InputError
 
 MOST_RESULTS = 10_000  # of one search
+_LARGEST_ID = 2**63 - 1
 _SHOWN = 80  # characters of a value in a message
 
 
@@ -24,7 +25,8 @@ class Query:
         like: ids of the index: pictures like these.
         vectors: directions [D] that were encoded elsewhere.
         without: texts that are not to be seen; half of their mean is subtracted.
-        weights: of texts, images, like and vectors, in this order; default 1 each.
+        weights: of texts, images, like and vectors, in this order; default 1 each. Only their
+            ratios matter.
         where: a condition on the metadata, e.g. `split = 'val' AND width > 500`; see
             `vlp.retrieval.conditions.rows_where`.
         k: how many results.
@@ -64,6 +66,10 @@ class Query:
         for text in (*self.texts, *self.without):
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"the query has an empty text, or one that is none: {shown(text)}")
+        for own in self.like:
+            whole = isinstance(own, int | np.integer) and not isinstance(own, bool)
+            if not whole or not 0 <= own <= _LARGEST_ID:
+                raise InputError(f"like: {shown(own)} is no id; ids are whole numbers from 0 on")
         if len(self.weights) not in (0, parts):
             raise InputError(f"{len(self.weights)} weights for {parts} parts of the query")
         if not all(np.isfinite(weight) and weight > 0 for weight in self.weights):
@@ -88,9 +94,10 @@ class Hit:
 
     Args:
         id: its id in the index.
-        cosine: with the query.
-        percentile: 0 to 100, share of generic queries of the same kind that score lower on this
-            picture; None where there are none, as for vectors from elsewhere.
+        cosine: with the query, -1 to 1.
+        percentile: 0 to 100, share of generic queries of the same kind whose cosine with this
+            picture is lower, to two digits; None where there are none, as for vectors from
+            elsewhere.
         score: what the order goes by: the cosine, or corrected for hubness 2 cos - r(x).
         metadata: its row without the id.
         duplicates: ids of near-duplicates that it stands for.

@@ -125,7 +125,8 @@ class Ranking:
                 return
             cosines, rows = self.view.backend.search(self.unit[None], size, self.allowed)
             new = (rows[0] >= 0) & ~np.isin(rows[0], seen)
-            rows, cosines = rows[0][new], cosines[0][new]
+            # norms in float16 are not quite 1
+            rows, cosines = rows[0][new], np.clip(cosines[0][new], -1, 1)
             seen = np.concatenate([seen, rows])
             yield self._ordered(rows, cosines)
             least = self.query.threshold
@@ -205,7 +206,7 @@ class Ranking:
             counted = ~np.isnan(cosines)
             lower = (cosines < own[:, None]).sum(axis=1)  # NaN is not lower
             number = counted.sum(axis=1)
-            shares = 100 * lower / np.maximum(number, 1)
+            shares = np.round(100 * lower / np.maximum(number, 1), 2)
             found[at : at + len(own)] = np.where(number > 0, shares, np.nan)
         return found
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from vlp.retrieval.query import Hit
-from vlp.retrieval.results import EXPLANATION, Results, caption_of, path_of, percentile_text
+from vlp.retrieval.results import Results, caption_of, path_of, percentile_text
 from vlp.terminal import printable
 
 _GAP = "  "
@@ -46,9 +46,7 @@ def table(given: Results, width: int | None) -> str:
 
 
 def _footer(given: Results) -> list[str]:
-    lines = [""]
-    if any(hit.percentile is not None for hit in given.found.hits):
-        lines.append(EXPLANATION)
+    lines = ["", given.explanation] if given.explanation else [""]
     after = given.query.offset + len(given.found.hits)
     more = f"; --offset {after} shows more" if given.found.more else ""
     return [*lines, f"{given.found.searched:,} pictures searched{more}"]

@@ -12,7 +12,7 @@ from vlp.errors import InputError
 from vlp.retrieval.pictures import MissingPictureError, read_picture
 from vlp.retrieval.query import Found, Hit, Query
 
-EXPLANATION = (
+_EXPLANATION = (
     "percentile: of 100 generic queries of this kind, so many fit the picture less; "
     "99.9+: all of them"
 )
@@ -41,6 +41,11 @@ class Results:
     def ranked(self) -> list[tuple[int, Hit]]:
         """(rank, hit); ranks go on from page to page and begin with 1."""
         return list(enumerate(self.found.hits, self.query.offset + 1))
+
+    @property
+    def explanation(self) -> str:
+        """What a percentile is; empty if no hit has one."""
+        return _EXPLANATION if any(h.percentile is not None for h in self.found.hits) else ""
 
 
 def results(index: Path, query: Query, found: Found, rows: int) -> Results:
@@ -76,8 +81,10 @@ def notes(given: Results) -> list[str]:
     elif not found.searched:
         told.append(f"none of {given.rows:,} pictures fulfils the condition {query.where}")
     elif not found.hits:
+        bars = query.threshold is not None or query.least_percentile is not None
+        passes = " that passes the thresholds" if bars else ""
         after = f" after the first {query.offset:,}" if query.offset else ""
-        told.append(f"of {found.searched:,} pictures none passes the thresholds{after}")
+        told.append(f"of {found.searched:,} pictures there is none{passes}{after}")
     if given.missing:
         told.append(
             f"{len(given.missing):,} of these pictures are missing since they were indexed; "

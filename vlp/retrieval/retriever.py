@@ -21,6 +21,7 @@ from vlp.progress import watched
 from vlp.retrieval.background import make_background
 from vlp.retrieval.conditions import rows_where
 from vlp.retrieval.directions import Direction, Kind, Part
+from vlp.retrieval.folder import check_free
 from vlp.retrieval.index_model import IndexModel, model_mark
 from vlp.retrieval.manifest import MANIFEST_FILE, Manifest, read_manifest
 from vlp.retrieval.query import Found, Query
@@ -91,9 +92,11 @@ class Retriever:
         """
         import vlp
 
+        if path is not None:
+            check_free(Path(path).expanduser())  # before what takes a while
         encoder = vlp.load(checkpoint, device=device, precision=precision)
-        folder = Path(tempfile.mkdtemp(prefix="vlp-index-") if path is None else path).expanduser()
         background = make_background(encoder.encode_text)
+        folder = Path(tempfile.mkdtemp(prefix="vlp-index-") if path is None else path).expanduser()
         store = Store.create(
             folder,
             dim=encoder.width,
@@ -264,6 +267,8 @@ class Retriever:
         """
         if isinstance(query, str):
             query = Query(texts=[query], **options)
+        elif not isinstance(query, Query):
+            raise InputError(f"search takes a text or a Query, got {type(query).__name__}")
         elif options:
             query = Query(**{**vars(query), **options})
         with self._leased() as view:
@@ -329,8 +334,9 @@ class Retriever:
             *((vector, "other", None) for vector in vectors),
         ]
         weights = query.weights or [1.0] * len(found)
+        largest = max(weights)  # divided by it, no weight is too large for float32
         parts = [
-            Part(vector=vector, weight=float(weight), kind=kind, row=row)
+            Part(vector=vector, weight=float(weight / largest), kind=kind, row=row)
             for (vector, kind, row), weight in zip(found, weights, strict=True)
         ]
         return Direction(parts, encoded[len(query.texts) :]), notes
@@ -375,14 +381,14 @@ def _stamp(folder: Path) -> tuple[int, ...]:
 
 def _checked_vector(vector: Any, dim: int) -> NDArray[np.float32]:  # noqa: ANN401 (what numpy takes)
     try:
-        array = np.asarray(vector, np.float32)
+        array = np.asarray(vector, np.float64)  # whose norms do not overflow
     except (TypeError, ValueError):
-        array = np.empty(0, np.float32)
+        array = np.empty(0)
     norm = np.linalg.norm(array)
     if array.shape != (dim,) or not np.isfinite(norm) or norm == 0:
         raise InputError(
             f"a vector of the query must be {dim} finite numbers that are not all 0, as the "
             f"index's are; got {list(array.shape)}"
         )
-    found: NDArray[np.float32] = array / norm
+    found: NDArray[np.float32] = (array / norm).astype(np.float32)
     return found

@@ -7,7 +7,7 @@ from vlp.data.images import UnreadableImageError, decode
 from vlp.page import picture_uri, render
 from vlp.retrieval.pictures import MissingPictureError, read_picture
 from vlp.retrieval.query import Hit
-from vlp.retrieval.results import EXPLANATION, Results, caption_of, path_of, percentile_text
+from vlp.retrieval.results import Results, caption_of, path_of, percentile_text
 
 _SIDE = 320  # pixels
 
@@ -25,7 +25,7 @@ def page(given: Results) -> tuple[str, list[str]]:
         hits=[_cell(rank, hit, problems) for rank, hit in given.ranked],
         searched=given.found.searched,
         notes=given.found.notes,
-        explanation=EXPLANATION,
+        explanation=given.explanation,
     ), problems
 
 

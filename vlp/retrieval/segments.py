@@ -1,7 +1,8 @@
 """Segments: the immutable files that hold an index's rows.
 
 They merge as they do in a binary counter: what was added last is joined with its neighbours while
-those have at most as many rows, so there are few, and each row is copied few times.
+those have less than twice as many rows. So each is at least twice as long as the next one: there
+are at most log2(rows) of them, and each row is copied that often at most.
 """
 
 from collections.abc import Iterator
@@ -52,17 +53,16 @@ class SegmentWriter:
         if not len(vectors):
             return after, kept
         rows = len(vectors)
-        while segments and segments[-1].rows <= rows:
+        while segments and segments[-1].rows < 2 * rows:
             rows += segments.pop().rows
         start = sum(segment.rows for segment in segments)
         joined = np.arange(start, len(before))
         hubness = self._hubness(vectors)
-        old = np.concatenate([block for _, block in _from(before, start)]) if len(joined) else None
         tables = [before.table(joined), table] if len(joined) else [table]
         segment = self._segment(
             after.generation,
             len(segments),
-            vectors if old is None else np.concatenate([old, vectors]),
+            np.concatenate([*_from(before, start), vectors]),
             np.concatenate([before.hubness(joined), hubness]),
             pa.concat_tables(tables, promote_options="default"),
         )
@@ -121,6 +121,6 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _from(snapshot: Snapshot, start: int) -> Iterator[tuple[int, Vectors]]:
+def _from(snapshot: Snapshot, start: int) -> Iterator[Vectors]:
     """The blocks of all rows from one that begins a segment."""
-    return ((first, block) for first, block in snapshot.blocks() if first >= start)
+    return (block for first, block in snapshot.blocks() if first >= start)

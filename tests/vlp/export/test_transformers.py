@@ -27,7 +27,8 @@ from vlp.export.exporting import export_model
 
 # as open_clip crops them; of other sizes transformers crops some a pixel beside
 ALIKE = pictures((32, 32), (40, 32), (32, 41), (72, 64), (20, 20))
-EXACT = {"use_fast": False} if transformers.__version__ < "5" else {"backend": "pil"}
+OLD = transformers.__version__ < "5"
+EXACT = {"use_fast": False} if OLD else {"backend": "pil"}
 MODELS = {
     "clip": (changed(CLIP, init_logit_bias=-10), {}),
     "squashed": (CLIP, {"resize_mode": "squash", "interpolation": "bilinear"}),
@@ -61,6 +62,8 @@ def transformers_features(folder, images, texts, **options):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_pictures_and_texts_give_the_features_of_open_clip(name, exports):
+    if OLD and name == "cropped siglip":
+        pytest.skip("its processor of SigLIP has no crop")
     folder, done = exports[name]
     squash = "resize_mode" in MODELS[name][1]
     images = [*ALIKE, *pictures((35, 32), (60, 200))] if squash else ALIKE

@@ -4,7 +4,6 @@ They end as a SIGKILL would end them: nothing is caught and nothing tidied up.
 """
 
 import itertools
-import multiprocessing
 import os
 import threading
 from pathlib import Path
@@ -13,25 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from tests.vlp.retrieval.index_states import addition, silent
-from vlp.retrieval.backends import NAMES
+from tests.vlp.retrieval.processes import processes
 from vlp.retrieval.store import Store
 
-OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir", "link", "mkdir", "fsync")
+OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir", "link", "mkdir")
 OPTIONS = {"exact": {}, "faiss": {"factory": "HNSW8,Flat"}, "milvus": {}}
 CRASHED = 77
-
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(
-    [  # what can be imported of it
-        "torch",
-        "faiss",
-        "milvus_lite.server_manager",
-        "pymilvus",
-        "tests.vlp.retrieval.crashes",
-        "tests.vlp.retrieval.kills",
-        *(f"vlp.retrieval.backends.{name}" for name in NAMES),
-    ]
-)
 
 
 def add(store: Store, backend: str) -> None:

@@ -1,25 +1,18 @@
-"""Servers of Milvus for tests, and processes that use what the tests use."""
+"""Servers of Milvus for tests, and what other processes do with an index of Milvus."""
 
 import os
 import socket
-import subprocess
-import sys
-import textwrap
 import time
-from pathlib import Path
 
-from tests.vlp.retrieval.backend_contract import clustered
-from vlp.errors import RunError
+from tests.vlp.retrieval.backend_contract import add, check_search, clustered, queries
+from tests.vlp.retrieval.processes import processes
+from vlp.errors import InputError, RunError
 from vlp.retrieval.backends.milvus import MilvusBackend
 from vlp.retrieval.backends.milvus_collection import Collection
+from vlp.retrieval.store import Store
 
 DIM = 16
 ONE = clustered(1, DIM, 30)
-SERVER = """
-    import sys
-    from milvus_lite.adapter.grpc.server import run_server
-    run_server(sys.argv[1], "127.0.0.1", int(sys.argv[2]))
-"""
 
 
 class Server:
@@ -34,19 +27,20 @@ class Server:
         self.process = None
 
     def start(self):
-        code = textwrap.dedent(SERVER)
-        command = [sys.executable, "-c", code, str(self.folder), str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        for _ in range(300):
+        self.process = processes.Process(target=_serve, args=(str(self.folder), self.port))
+        self.process.start()
+        while True:
+            assert self.process.exitcode is None
             try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
                 self.collections()
                 return
-            except RunError:
-                time.sleep(0.1)
+            except (OSError, RunError):
+                time.sleep(0.02)
 
     def stop(self):
         self.process.kill()
-        self.process.wait()
+        self.process.join()
 
     def collections(self):
         with Collection(self.uri) as connection:
@@ -63,16 +57,25 @@ def collection_of(store):
     return store.snapshot().manifest.backend.state["collection"]
 
 
-def python(code, *arguments, **environment):
-    """What a process prints that must end by itself and complain of nothing."""
-    found = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, **environment},
-    )
-    assert (found.returncode, found.stderr) == (0, "")
-    return found.stdout
+def add_and_search(folder):
+    """With a proxy set, which must not be asked: all is on this machine."""
+    os.environ["http_proxy"] = "http://127.0.0.1:9"
+    store = Store(folder)
+    assert check_search(store, queries(2, DIM, 2), 5) == 1
+    add(store, clustered(50, DIM, 7))
+    assert check_search(store, queries(2, DIM, 2), 5) == 1
+
+
+def rebuild_at(server, folder):
+    """Print the error."""
+    try:
+        Store(folder).rebuild("milvus", {"server": server})
+    except InputError as error:
+        print(error)
+
+
+def _serve(folder, port):
+    from milvus_lite.adapter.grpc.server import run_server
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    run_server(folder, "127.0.0.1", port)

@@ -242,6 +242,7 @@ def test_compaction_makes_the_file_anew(store):
         ({"factory": "Flat"}, "only IVF"),
         ({"factory": "IVF8,SQ8,RFlat"}, "only IVF"),
         ({"factory": "IDMap,IVF8,SQ8"}, "only IVF"),
+        ({"factory": "IVF0,SQ8"}, "no cells"),
         ({"nprobe": 3}, "no option nprobe"),
     ],
 )
@@ -251,6 +252,18 @@ def test_options_that_cannot_be(store, options, message):
         store.rebuild("faiss", options, silent)
     assert store.snapshot().manifest == before
     check_search(store, queries(2, DIM, 59), 5)
+
+
+@pytest.mark.parametrize("factory", ["Nonsense", "IVF8,SQ9", "IVF8,PQ16x40", "Flat", "IVF0,SQ8"])
+def test_what_suits_no_vectors_is_refused_before_there_are_any(factory):
+    with pytest.raises(InputError) as caught:
+        backend.FaissBackend.check({"factory": factory})
+    assert "cpp" not in str(caught.value)
+
+
+@pytest.mark.parametrize("factory", ["IVF8,PQ7x4fs", "IVF8,PQ11", "HNSW16,PQ7", "OPQ7,IVF8,PQ7"])
+def test_what_suits_some_vectors_is_not(factory):
+    assert backend.FaissBackend.check({"factory": factory})["factory"] == factory
 
 
 def test_a_damaged_file_is_told_from_one_that_is_gone(store):

@@ -1,98 +1,20 @@
 """`vlp index` and its sub-commands on folders that change: what has a row, by content."""
 
-import hashlib
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.vlp.huggingface_folders import build_folder
-from vlp import __main__ as command_line
+from tests.vlp.retrieval.embedding.killed_jobs import crash
+from tests.vlp.retrieval.indexed_folders import contents, draw, on_disk, rows
 from vlp.retrieval.retriever import Retriever
-from vlp.retrieval.store import Store
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return str(build_folder(tmp_path_factory.mktemp("model") / "tiny-clip", "clip"))
+def test_a_folder_becomes_an_index(index, photos, encoder):
+    assert contents(index, encoder) == on_disk(photos)
 
 
-@pytest.fixture(scope="module")
-def other_model(tmp_path_factory):
-    return str(build_folder(tmp_path_factory.mktemp("model") / "tiny-siglip", "siglip"))
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(8):
-        draw(folder / f"{number}.png", seed=number)
-    return folder
-
-
-@pytest.fixture
-def vlp(monkeypatch, capsys):
-    """Run a command; (status, what it printed, what it said of errors)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["vlp", *map(str, arguments)])
-        try:
-            status = command_line.main()
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def index(vlp, photos, checkpoint, tmp_path):
-    status, out, _ = vlp("index", photos, "--model", checkpoint, "--output", tmp_path / "index")
-    assert status == 0, out
-    return tmp_path / "index"
-
-
-def draw(path, seed):
-    pixels = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-def contents(index):
-    """{path: sha256} of the rows, with every vector checked against the model's."""
-    retriever = Retriever.load(index)
-    snapshot = retriever.store.snapshot()
-    rows = np.flatnonzero(snapshot.live)
-    table = snapshot.table(rows).to_pylist()
-    if rows.size:
-        paths = [row["image_path"] for row in table]
-        there = [place for place, path in enumerate(paths) if os.path.exists(path)]
-        expected = retriever.encoder.encode_image([paths[place] for place in there]).numpy()
-        assert np.abs(snapshot.vectors(rows[there]) - expected).max(initial=0) < 2e-3  # float16
-    return {os.path.basename(row["image_path"]): row["sha256"] for row in table}
-
-
-def on_disk(folder):
-    """The same of the folder's files, one path for each content, the first in order."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        found.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
-    return {name: sha256 for sha256, name in found.items()}
-
-
-def test_a_folder_becomes_an_index(index, photos):
-    assert contents(index) == on_disk(photos)
-
-
-def test_refresh_follows_the_folder(index, photos, vlp):
-    before = {row: name for name, row in contents(index).items()}
+def test_refresh_follows_the_folder(index, photos, vlp, encoder):
+    before = {row: name for name, row in contents(index, encoder).items()}
     draw(photos / "9.png", seed=9)  # new
     draw(photos / "1.png", seed=100)  # changed
     (photos / "2.png").unlink()  # gone
@@ -102,7 +24,7 @@ def test_refresh_follows_the_folder(index, photos, vlp):
     assert status == 0
     expected = on_disk(photos)
     del expected["bad.png"]
-    assert contents(index) == expected
+    assert contents(index, encoder) == expected
     assert "2 added (1 had changed), 1 removed, 6 as before" in out
     assert "1 copy" in out
     assert "1 could not be read" in out
@@ -111,52 +33,52 @@ def test_refresh_follows_the_folder(index, photos, vlp):
 
     status, out, _ = vlp("index", "refresh", index)
     assert "0 added, 8 as before, 2 left out as before" in out
-    assert contents(index) == expected
+    assert contents(index, encoder) == expected
 
 
-def test_a_copy_takes_the_place_of_what_is_gone(index, photos, vlp):
+def test_a_copy_takes_the_place_of_what_is_gone(index, photos, vlp, encoder):
     shutil.copy(photos / "0.png", photos / "z.png")
     vlp("index", "refresh", index)
-    assert "z.png" not in contents(index)
+    assert "z.png" not in contents(index, encoder)
     (photos / "0.png").unlink()
     vlp("index", "refresh", index)
-    assert contents(index) == on_disk(photos)
-    assert "z.png" in contents(index)
+    assert contents(index, encoder) == on_disk(photos)
+    assert "z.png" in contents(index, encoder)
 
 
-def test_a_picture_that_is_mended_gets_its_row(index, photos, vlp):
+def test_a_picture_that_is_mended_gets_its_row(index, photos, vlp, encoder):
     (photos / "late.png").write_bytes(b"half")
     vlp("index", "refresh", index)
-    assert "late.png" not in contents(index)
+    assert "late.png" not in contents(index, encoder)
     draw(photos / "late.png", seed=50)
     vlp("index", "refresh", index)
-    assert contents(index) == on_disk(photos)
+    assert contents(index, encoder) == on_disk(photos)
 
 
-def test_a_picture_that_breaks_loses_its_row(index, photos, vlp):
+def test_a_picture_that_breaks_loses_its_row(index, photos, vlp, encoder):
     (photos / "3.png").write_bytes(b"broken now")
     status, out, _ = vlp("index", "refresh", index)
     assert status == 0
     assert "3.png" in out
-    assert set(contents(index)) == {f"{n}.png" for n in range(8)} - {"3.png"}
+    assert set(contents(index, encoder)) == {f"{n}.png" for n in range(8)} - {"3.png"}
 
 
-def test_removed_pictures_stay_away_until_they_change(index, photos, vlp):
+def test_removed_pictures_stay_away_until_they_change(index, photos, vlp, encoder):
     shutil.copy(photos / "4.png", photos / "copy of 4.png")
     vlp("index", "refresh", index)
     status, out, _ = vlp("index", "remove", index, "--ids", "4")
     assert (status, "removed 1 picture: 7 left" in out) == (0, True)
     vlp("index", "refresh", index)
-    assert set(contents(index)) == {f"{n}.png" for n in range(8)} - {"4.png"}
+    assert set(contents(index, encoder)) == {f"{n}.png" for n in range(8)} - {"4.png"}
     draw(photos / "4.png", seed=400)
     vlp("index", "refresh", index)
-    assert "4.png" in contents(index)
+    assert "4.png" in contents(index, encoder)
 
 
-def test_remove_by_condition(index, vlp):
+def test_remove_by_condition(index, vlp, encoder):
     status, out, _ = vlp("index", "remove", index, "--where", "image_path LIKE '%/5.png'")
     assert (status, "removed 1 picture" in out) == (0, True)
-    assert "5.png" not in contents(index)
+    assert "5.png" not in contents(index, encoder)
 
 
 @pytest.mark.parametrize(
@@ -168,16 +90,16 @@ def test_remove_by_condition(index, vlp):
         (("--ids", "zero"), "zero"),
     ],
 )
-def test_remove_refuses(index, vlp, options, told):
-    before = contents(index)
+def test_remove_refuses(index, vlp, options, told, encoder):
+    before = contents(index, encoder)
     status, _, err = vlp("index", "remove", index, *options)
     assert status == 2
     assert told in err
-    assert contents(index) == before
+    assert contents(index, encoder) == before
 
 
-def test_a_folder_that_lost_everything_removes_nothing(index, photos, vlp):
-    before = contents(index)
+def test_a_folder_that_lost_everything_removes_nothing(index, photos, vlp, encoder):
+    before = contents(index, encoder)
     for path in photos.iterdir():
         path.unlink()
     draw(photos / "other.png", seed=77)
@@ -188,10 +110,10 @@ def test_a_folder_that_lost_everything_removes_nothing(index, photos, vlp):
     status, _, err = vlp("index", "refresh", index)
     assert status == 2
     assert str(photos) in err
-    assert {row[0] for row in before.items()} == set(contents(index))
+    assert {row[0] for row in before.items()} == set(contents(index, encoder))
 
 
-def test_add_a_second_folder(index, photos, vlp, tmp_path):
+def test_add_a_second_folder(index, photos, vlp, tmp_path, encoder):
     more = tmp_path / "more"
     more.mkdir()
     draw(more / "a.png", seed=60)
@@ -199,68 +121,58 @@ def test_add_a_second_folder(index, photos, vlp, tmp_path):
     status, out, _ = vlp("index", "add", index, more)
     assert status == 0
     assert "1 added" in out
-    assert contents(index) == {**on_disk(photos), "a.png": on_disk(more)["a.png"]}
+    assert contents(index, encoder) == {**on_disk(photos), "a.png": on_disk(more)["a.png"]}
     (more / "a.png").unlink()
     vlp("index", "refresh", index)  # looks through both; what is left in `more` is a copy
-    assert set(contents(index)) == {*on_disk(photos), "a.png"} - {"a.png"}
+    assert set(contents(index, encoder)) == {*on_disk(photos), "a.png"} - {"a.png"}
 
 
 def test_rows_added_in_python_are_not_refreshed_away(index, vlp, tmp_path):
     draw(tmp_path / "own.png", seed=70)
     Retriever.load(index).add([tmp_path / "own.png"])
     vlp("index", "refresh", index)
-    snapshot = Store(index).snapshot()
-    paths = snapshot.table(np.flatnonzero(snapshot.live)).column("image_path").to_pylist()
-    assert str(tmp_path / "own.png") in paths
+    assert str(tmp_path / "own.png") in [row["image_path"] for row in rows(index)]
 
 
-def test_misuse_is_told_in_one_line(index, photos, checkpoint, other_model, vlp, tmp_path):
+def test_misuse_is_told_in_one_line(
+    index, photos, model_folder, other_model_folder, vlp, tmp_path, encoder
+):
     cases = [
         (("index", photos), "--model"),
-        (("index", tmp_path / "nowhere", "--model", checkpoint, "--output", "x"), "nowhere"),
-        (("index", index, "--model", checkpoint), "is an index already"),
+        (("index", tmp_path / "nowhere", "--model", model_folder, "--output", "x"), "nowhere"),
+        (("index", index, "--model", model_folder), "is an index already"),
         (("index", index, "--factory", "Flat"), "factory"),
         (("index", index, "--backend", "annoy"), "annoy"),
-        (("index", photos, "--model", other_model, "--output", index), "do not belong together"),
+        (
+            ("index", photos, "--model", other_model_folder, "--output", index),
+            "do not belong together",
+        ),
         (("index", "add", photos, photos), "is no index"),
         (("index", "add", index, tmp_path / "nowhere"), "nowhere"),
         (("index", "refresh", tmp_path), "is no index"),
     ]
-    before = contents(index)
+    before = contents(index, encoder)
     for arguments, told in cases:
         status, _, err = vlp(*arguments)
         assert status == 2, arguments
         assert told in err, (arguments, err)
         assert len(err.strip().splitlines()) == 1, err
-    assert contents(index) == before
+    assert contents(index, encoder) == before
 
 
-def test_killed_between_two_parts_the_same_command_goes_on(photos, checkpoint, tmp_path):
-    """Parts of two pictures each; killed as soon as some of them are there."""
+def test_killed_wherever_the_same_command_goes_on(photos, model_folder, encoder, tmp_path):
+    """Two pictures a commit; each process gets a little further than the one before it."""
     (photos / "bad.png").write_bytes(b"no picture")
-    index = tmp_path / "index"
-    program = (
-        "import sys; from vlp.retrieval import indexing; indexing._AT_ONCE = 2;"
-        "from vlp.__main__ import main; sys.exit(main())"
-    )
-    command = [sys.executable, "-c", program, "index", photos]
-    command += ["--model", checkpoint, "--output", index]
-    for reached in (1, 3):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as own:
-            while generation(index) < reached and own.poll() is None:
-                time.sleep(0.001)
-            own.send_signal(signal.SIGKILL)
-        assert contents(index).items() <= on_disk(photos).items()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    shutil.copy(photos / "0.png", photos / "z.png")
     expected = on_disk(photos)
     del expected["bad.png"]
-    assert contents(index) == expected
+    index, operation = tmp_path / "index", 1
+    command = ("index", photos, "--model", model_folder, "--output", index)
+    while crash(photos, index, operation, command):
+        if (index / "index.json").exists():
+            assert contents(index, encoder).items() <= expected.items()
+        operation += 5
+        assert operation < 100
+    assert operation > 10
+    assert contents(index, encoder) == expected
     assert not [path for path in index.rglob("*") if path.name.endswith(".tmp")]
-
-
-def generation(index):
-    """How many changes an index has seen; 0 without one."""
-    try:
-        return json.loads((index / "index.json").read_text())["generation"]
-    except FileNotFoundError:
-        return 0

@@ -43,6 +43,7 @@ def small_tiers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_TIERS", (7, 30, 10_001))
         patch.setattr(ranking, "RERANKED", 25)
+        patch.setattr(ranking, "_LEADERS", 5)
         yield
 
 
@@ -117,6 +118,33 @@ def test_percentiles_with_negatives_and_texts_by_their_formula(retriever):
         )
 
 
+def test_cosines_are_at_most_1(tmp_path):
+    store = Store.create(tmp_path / "i", dim=4, modality="image", model=None, background=None)
+    vectors = np.float16([[1.001, 0, 0, 0], [-1.001, 0, 0, 0]])
+    store.change(add=[Addition(vectors=vectors, table=pa.table({"n": [0, 1]}))], say=silent)
+    hits = Retriever(store).search(Query(vectors=[[1, 0, 0, 0]], threshold=-1)).hits
+    assert [(hit.cosine, hit.score) for hit in hits] == [(1, 1), (-1, -1)]
+
+
+def test_only_ratios_of_weights_matter(retriever):
+    def found(*weights):
+        return retriever.search(Query(like=[7, 8], weights=weights)).vector
+
+    for factor in (1e-300, 1e-50, 1e39, 1e300):
+        np.testing.assert_allclose(found(factor, 2 * factor), found(1, 2), atol=1e-6)
+
+
+def test_vectors_of_any_length_are_directions(retriever):
+    for length in (1e-100, 1e30, 1e150):
+        found = retriever.search(Query(vectors=[length * ASKED.astype(np.float64)]))
+        np.testing.assert_allclose(found.vector, ASKED, atol=1e-6)
+
+
+def test_percentiles_have_two_digits(retriever):
+    for hit in retriever.search(Query(like=[7], k=200)).hits:
+        assert hit.percentile == round(hit.percentile, 2)
+
+
 def test_least_percentile(retriever):
     everything = retriever.search(Query(like=[7, 8], k=200)).hits
     kept = retriever.search(Query(like=[7, 8], k=200, least_percentile=90.0)).hits
@@ -155,8 +183,13 @@ def test_what_has_nothing_to_compare_with_is_refused(tmp_path, retriever):
     assert (hit.id, hit.percentile) == (1, None)
 
 
-def test_groups_as_a_loop_makes_them(retriever):
+@pytest.mark.parametrize(
+    ("tiers", "leaders"), [((10_001,), 256), ((10_001,), 7), ((20, 90, 10_001), 7)]
+)
+def test_groups_as_a_loop_makes_them(retriever, monkeypatch, tiers, leaders):
     """In order, each row joins the first shown row that it is like."""
+    monkeypatch.setattr(ranking, "_TIERS", tiers)
+    monkeypatch.setattr(ranking, "_LEADERS", leaders)
     own, vectors = live(retriever)
     vectors = dict(zip(own, vectors, strict=True))
     order = ids(retriever.search(Query(vectors=[ASKED], k=230)))
@@ -247,6 +280,10 @@ def test_an_empty_index(tmp_path):
         ({"texts": "a dog"}, "texts is a list"),
         ({"images": "q.jpg"}, "images is a list"),
         ({"like": 5}, "like is a list"),
+        ({"like": [2**63]}, "like: 9223372036854775808 is no id"),
+        ({"like": [1.5]}, "is no id"),
+        ({"like": ["1"]}, "is no id"),
+        ({"like": [-1]}, "is no id"),
         ({"texts": ["a"], "without": "b"}, "without is a list"),
         ({"without": ["b"]}, "empty"),
         ({"texts": ["a"], "weights": [1, 2]}, "2 weights for 1"),

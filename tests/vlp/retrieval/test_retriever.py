@@ -99,6 +99,16 @@ def test_a_query_adds_up(retriever, encoder, photos):
     np.testing.assert_allclose(found.vector, expected / np.linalg.norm(expected), atol=1e-5)
 
 
+def test_what_is_no_query(retriever):
+    with pytest.raises(InputError, match="a text or a Query, got list"):
+        retriever.search(["a dog"])
+
+
+def test_a_folder_that_is_in_use_is_refused_before_the_model_is_loaded(tmp_path, photos):
+    with pytest.raises(InputError, match="is not empty"):
+        Retriever.from_checkpoint(tmp_path / "gone", photos[0].parent)
+
+
 def test_a_temporary_index_is_removed_and_can_be_saved(checkpoint, photos, tmp_path):
     with Retriever.from_checkpoint(checkpoint) as made:
         folder = made.store.folder

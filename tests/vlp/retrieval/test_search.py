@@ -117,6 +117,24 @@ def test_all_parts_of_a_query(vlp, index):
     assert {one["metadata"]["split"] for one in json.loads(out)["hits"]} == {"val"}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["INDEX", "a dog", "a cat", "--not", "x", "--hubness", "--threshold", "-1"],
+        ["INDEX", "--not", "x", "--threshold", "-1", "--hubness", "a dog", "a cat"],
+        ["--not=x", "--hubness", "INDEX", "a dog", "--threshold", "-1", "a cat"],
+        ["--hubness", "--threshold", "-1", "INDEX", "--not", "x", "--", "a dog", "a cat"],
+    ],
+)
+def test_options_stand_anywhere(vlp, index, arguments):
+    arguments = [index if argument == "INDEX" else argument for argument in arguments]
+    status, out, err = vlp("--format", "json", *arguments)
+    assert status == 0, err
+    query = Query(texts=["a dog", "a cat"], without=["x"], hubness=True, threshold=-1)
+    hits = Retriever.load(index).search(query).hits
+    assert [one["score"] for one in json.loads(out)["hits"]] == [hit.score for hit in hits]
+
+
 def test_the_page_holds_pictures_and_names_those_that_are_gone(vlp, index, tmp_path):
     output = tmp_path / "page.html"
     status, _, err = vlp(index, "<i>a dog</i>", "--format", "html", "--output", output)
@@ -153,6 +171,10 @@ def test_the_page_shows_the_picture_that_was_asked_for(vlp, index):
         (["a dog", "--model", "gone"], "gone"),
         (["a dog", "--device", "tpu"], "device 'tpu'"),
         (["a dog", "--format", "xml"], "xml"),
+        (["a dog", "--image"], "--image: expected one argument"),
+        (["--fast", "a dog"], "unrecognized arguments: --fast"),
+        (["--thresh", "0", "a dog"], "unrecognized arguments: --thresh"),
+        (["--like", "9" * 30], "is no id"),
     ],
 )
 def test_misuse_is_told_in_a_line(vlp, index, monkeypatch, arguments, told):
@@ -184,8 +206,9 @@ def test_nothing_found_says_why(vlp, index, checkpoint, tmp_path):
     Retriever.from_checkpoint(checkpoint, tmp_path / "empty")
     assert vlp(tmp_path / "empty", "a dog") == (0, "", f"{tmp_path / 'empty'} is empty\n")
     assert "fulfils the condition split = 'x'" in vlp(index, "a dog", "--where", "split = 'x'")[2]
-    assert "passes the thresholds" in vlp(index, "a dog", "--threshold", "1")[2]
-    assert "after the first 6" in vlp(index, "a dog", "--offset", "6")[2]
+    none = "of 6 pictures there is none"
+    assert f"{none} that passes the thresholds" in vlp(index, "a dog", "--threshold", "1")[2]
+    assert f"{none} after the first 6\n" in vlp(index, "a dog", "--offset", "6")[2]
 
 
 def test_a_page_is_not_printed_on_a_terminal(vlp, index, monkeypatch):

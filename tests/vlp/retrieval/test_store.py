@@ -1,5 +1,6 @@
 """An index is what was put into it, in whatever order, and refuses what does not fit."""
 
+import itertools
 import math
 import os
 import tempfile
@@ -141,6 +142,27 @@ def test_each_row_is_copied_few_times(tmp_path, monkeypatch):
         store.change(add=[addition(1, turn)], say=silent)
     assert len(store.snapshot().manifest.segments) == 1
     assert sum(written) / 2 <= 128 * (math.log2(128) + 1)  # vectors and hubness
+
+
+def test_segments_are_few_whatever_their_lengths(tmp_path):
+    store = make_store(tmp_path / "index")
+    for rows in range(40, 0, -1):  # each shorter than the one before
+        store.change(add=[addition(rows, rows)], say=silent)
+    lengths = [segment.rows for segment in store.snapshot().manifest.segments]
+    assert sum(lengths) == sum(range(41))
+    assert all(long >= 2 * short for long, short in itertools.pairwise(lengths))
+
+
+def test_what_a_user_keeps_in_the_folder_stays(store):
+    names = ("notes.txt", "backend-notes.md", "removed-by-me.csv", ".draft.tmp", "segments/.nfs01")
+    for name in names:
+        (store.folder / name).touch()
+    ours = ("backend-faiss-000007.index", ".index.json.host.1.tmp", "segments/000009-0.hubness.npy")
+    for name in ours:
+        (store.folder / name).touch()
+    store.change(remove=range(9), say=silent)
+    assert all((store.folder / name).exists() for name in names)
+    assert not any((store.folder / name).exists() for name in ours)
 
 
 @pytest.fixture

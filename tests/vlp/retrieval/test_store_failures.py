@@ -1,15 +1,18 @@
 """Damaged files, unwritable folders, full disks and other writers are told by name."""
 
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
 
+from tests.vlp.retrieval.hindrances import (
+    change_on_full_disk,
+    search,
+    use_read_only,
+    write_without_end,
+)
 from tests.vlp.retrieval.index_states import (
     DIM,
     addition,
@@ -19,8 +22,8 @@ from tests.vlp.retrieval.index_states import (
     silent,
     unit_vectors,
 )
+from tests.vlp.retrieval.processes import printed, processes
 from vlp.errors import InputError, RunError
-from vlp.retrieval.query import Query
 from vlp.retrieval.retriever import Retriever
 from vlp.retrieval.store import Store
 
@@ -43,12 +46,6 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def folder(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "index")
-
-
-def search(folder):
-    """As a command does."""
-    query = Query(vectors=[unit_vectors(1)[0].astype(np.float32)], k=5)
-    return Retriever.load(folder).search(query).hits
 
 
 def damaged(data, how):
@@ -118,6 +115,9 @@ def test_metadata_of_another_segment(folder):
         ('"removed_rows": 2', '"removed_rows": 2, "surplus": 1', "surplus"),
         ('"name": "exact"', '"name": "annoy"', "annoy"),
         ('"name": "000001-0"', '"name": "../../x"', "index.json"),
+        ('"state": {}', '"state": []', "index.json"),
+        ('"state": {}', '"state": {"files": [".."]}', "index.json"),
+        ('"generation": 2', '"generation": "two"', "index.json"),
     ],
 )
 def test_a_manifest_that_somebody_changed(folder, old, new, match):
@@ -135,90 +135,40 @@ def test_no_index(tmp_path):
             Retriever.load(folder)
 
 
-UNWRITABLE = """
-    import os, sys
-    from pathlib import Path
-
-    folder = sys.argv[1]
-
-    def refuse(event, arguments):
-        \"\"\"What a file system that is mounted read-only does.\"\"\"
-        if event == "open":
-            path, mode, flags = arguments
-            changes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        else:
-            path, changes = arguments[0], event in ("os.mkdir", "os.remove", "os.rename")
-        if changes and isinstance(path, (str, bytes)) and os.fsdecode(path).startswith(folder):
-            raise OSError(30, "Read-only file system", path)
-
-    sys.addaudithook(refuse)
-    from tests.vlp.retrieval.index_states import addition, silent
-    from tests.vlp.retrieval.test_store_failures import search
-    from vlp.errors import RunError
-    from vlp.retrieval.store import Store
-    print(len(search(folder)))
-    try:
-        Store(Path(folder)).change(add=[addition(1)], say=silent)
-    except RunError as error:
-        print(error)
-"""
-
-
-def test_a_folder_that_is_read_only_is_searched(folder):
-    found = python(UNWRITABLE, folder)
-    assert found.stdout.splitlines() == [
+def test_a_folder_that_is_read_only_is_searched(folder, tmp_path):
+    found = printed(tmp_path / "printed", use_read_only, folder)
+    assert found.splitlines() == [
         "5",
         f"{folder} cannot be changed: Read-only file system",
     ]
 
 
-FULL = """
-    import resource, sys
-    from pathlib import Path
-    from tests.vlp.retrieval.index_states import addition, silent
-    from vlp.errors import RunError
-    from vlp.retrieval.store import Store
-    store = Store(Path(sys.argv[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
-    try:
-        store.change(add=[addition(500)], remove=[8], say=silent)
-    except RunError as error:
-        print(error)
-"""
-
-
 @pytest.mark.parametrize("room", [0, 1000, 5000, 8200])
-def test_a_full_disk_changes_nothing(folder, room):
+def test_a_full_disk_changes_nothing(folder, room, tmp_path):
     before = content(Store(folder).snapshot())
-    told = python(FULL, folder, room).stdout
+    told = printed(tmp_path / "printed", change_on_full_disk, folder, room)
     assert told.startswith(f"{folder} was not changed: ")
     assert content(Store(folder).snapshot()) == before
     assert leftovers(folder) == []
 
 
-WRITER = """
-    import sys, time
-    from pathlib import Path
-    from vlp.retrieval.store import Store
-    with Store(Path(sys.argv[1])).exclusive():
-        print("at work", flush=True)
-        time.sleep(60)
-"""
-
-
-def test_another_process_is_writing(folder):
-    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "at work\n"
-        store = Store(folder)
-        before = content(store.snapshot())
-        with pytest.raises(RunError, match=r"another process is changing .*: try later"):
-            store.change(add=[addition(1)], say=silent)
-        with pytest.raises(RunError, match="another process is changing"):
-            store.rebuild("exact", {}, silent)
-        assert search(folder)  # who reads needs not wait
-        assert content(store.snapshot()) == before
-        other.send_signal(signal.SIGKILL)
+def test_another_process_is_writing(folder, tmp_path):
+    begun = tmp_path / "begun"
+    other = processes.Process(target=write_without_end, args=(folder, begun))
+    other.start()
+    while not begun.exists():
+        assert other.exitcode is None
+        time.sleep(0.01)
+    store = Store(folder)
+    before = content(store.snapshot())
+    with pytest.raises(RunError, match=r"another process is changing .*: try later"):
+        store.change(add=[addition(1)], say=silent)
+    with pytest.raises(RunError, match="another process is changing"):
+        store.rebuild("exact", {}, silent)
+    assert search(folder)  # who reads needs not wait
+    assert content(store.snapshot()) == before
+    other.kill()
+    other.join()
     store.change(add=[addition(1)], say=silent)
     assert len(content(store.snapshot())) == len(before) + 1
 
@@ -241,11 +191,3 @@ def test_another_thread_is_writing(folder):
     assert "another process" in errors[0]
     change()
     assert len(errors) == 1
-
-
-def python(code, *arguments):
-    """A process that must end by itself and complain of nothing."""
-    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert (found.returncode, found.stderr) == (0, "")
-    return found

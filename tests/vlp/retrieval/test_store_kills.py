@@ -3,12 +3,12 @@
 import random
 import time
 
-from tests.vlp.retrieval.crashes import processes
 from tests.vlp.retrieval.index_states import leftovers
 from tests.vlp.retrieval.kills import batches, make_batches, read, write
+from tests.vlp.retrieval.processes import processes
 from tests.vlp.retrieval.test_store_crashes import backend  # noqa: F401
 
-CHANGES, SEARCHES, KILLS = 6, 10, 4  # that must have been before it is over
+CHANGES, SEARCHES, KILLS = 5, 8, 5  # that must have been before it is over
 LONGEST = 100.0  # seconds
 
 
@@ -29,7 +29,7 @@ def test_readers_see_whole_states(backend, tmp_path):  # noqa: F811
         assert reader.exitcode is None
         writer = processes.Process(target=write, args=(folder, backend, kills))
         writer.start()
-        writer.join(random.Random(kills).uniform(0.1, 1.5))
+        writer.join(random.Random(kills).uniform(0.1, 0.8))
         assert writer.exitcode is None
         writer.kill()
         writer.join()

@@ -59,6 +59,8 @@ class FaissBackend(Backend):
         factory, recall = options.get("factory"), options.get("recall", _TARGET)
         if factory is not None and not (isinstance(factory, str) and factory):
             raise InputError(f"factory must be a text such as 'IVF1024,SQ8', got {factory!r}")
+        if factory is not None:
+            FaissIndex.check(factory)
         if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
             raise InputError(f"recall must be above 0 and at most 1, got {recall!r}")
         return {"factory": factory, "recall": float(recall)}

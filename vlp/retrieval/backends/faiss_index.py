@@ -1,5 +1,6 @@
 """Indexes of faiss: which one for how many rows, training, filling, files, candidates."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _CELLS = 8192  # at most: finding the nearest of more takes too long itself
 _PER_CELL = 39  # rows that faiss wants for each cell that it trains
 _TRAINED_PER_CELL = 64  # rows that it gets where there are more
 _TRAINED_CODES = 65_536  # rows from which the codes of graphs are trained
+_USUAL_DIM = 512
 _ROUNDS = 10  # of k-means
 
 
@@ -102,14 +104,28 @@ class FaissIndex:
         try:
             index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:
-            reason = str(error).rpartition("Error: ")[2]
             raise InputError(
-                f"factory {factory!r} cannot be had for vectors of {dim} numbers: {reason}"
+                f"factory {factory!r} cannot be had for vectors of {dim} numbers: {_reason(error)}"
             ) from None
         made = cls(index)
+        if made.has_cells and made._inner.nlist < 1:
+            raise InputError(f"factory {factory!r} has no cells")
         if made.has_cells:
             made._inner.cp.niter = _ROUNDS
         return made
+
+    @classmethod
+    def check(cls, factory: str) -> None:
+        """See whether a factory can be had at all, before the length of vectors is known.
+
+        Raises:
+            InputError: of no vectors.
+        """
+        try:
+            cls.make(factory, _USUAL_DIM)
+        except InputError as error:
+            if "dimension" not in str(error):  # of the vector: another may fit
+                raise
 
     @classmethod
     def read(cls, path: Path, *, mapped: bool) -> "FaissIndex":
@@ -129,8 +145,9 @@ class FaissIndex:
         try:
             return cls(faiss.read_index(str(path), flags))
         except RuntimeError as error:
-            reason = str(error).rpartition("Error: ")[2]
-            raise InputError(f"{path} is damaged, build the backend again: {reason}") from None
+            raise InputError(
+                f"{path} is damaged, build the backend again: {_reason(error)}"
+            ) from None
 
     def write(self, path: Path) -> None:
         """Write the file.
@@ -142,7 +159,7 @@ class FaissIndex:
         try:
             replace_atomically(path, lambda part: faiss.write_index(self.index, str(part)))
         except (RuntimeError, OSError) as error:
-            raise RunError(f"{path} cannot be written: {error}") from None
+            raise RunError(f"{path} cannot be written: {_reason(error)}") from None
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -174,7 +191,7 @@ class FaissIndex:
         try:
             self.index.train(snapshot.vectors(rows))
         except RuntimeError as error:
-            raise RunError(str(error).rpartition("Error: ")[2]) from None
+            raise RunError(_reason(error)) from None
 
     def fill(self, snapshot: Snapshot) -> None:
         """Add the snapshot's rows that are not in here yet, removed ones too: row is number."""
@@ -209,6 +226,11 @@ class FaissIndex:
         with _one_thread(faiss) if len(queries) == 1 else nullcontext():
             found: Rows = self.index.search(queries, setting.candidates, params=options)[1]
         return found
+
+
+def _reason(error: Exception) -> str:
+    """What faiss says, without the signature and the place in its source."""
+    return re.sub(r".*\.(?:cpp|h):\d+: (?:Error: )?", "", str(error), flags=re.DOTALL)
 
 
 def selector(allowed: Mask) -> Any:  # noqa: ANN401

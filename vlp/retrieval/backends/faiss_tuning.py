@@ -79,7 +79,7 @@ class Sample:
     """Queries of one kind.
 
     Args:
-        kind: "texts" or "pictures".
+        kind: "texts", or "pictures": rows of the index ("rows" where these are texts).
         vectors: [q, D].
         own: [q] rows that are the queries themselves, which nobody need find; -1 for texts.
     """
@@ -163,9 +163,10 @@ def _samples(snapshot: Snapshot, texts: Scores | None) -> tuple[list[Sample], li
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(snapshot.live)
     rows = rng.permutation(rows)[: 2 * _QUERIES]
-    pictures = snapshot.vectors(rows)
-    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
-    kinds = [Sample("pictures", pictures, rows)]
+    vectors = snapshot.vectors(rows)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    own = "pictures" if snapshot.manifest.modality == "image" else "rows"
+    kinds = [Sample(own, vectors, rows)]
     if texts is not None and len(texts) > 1:
         chosen = rng.permutation(len(texts))[: 2 * _QUERIES]
         kinds.insert(0, Sample("texts", texts[chosen], np.full(len(chosen), -1)))

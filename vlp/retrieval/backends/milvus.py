@@ -5,6 +5,8 @@ are only ever appended to. What a writer that died left in one has ids that no s
 knows, so that nobody finds it; a collection that no state names is dropped.
 """
 
+import os
+import platform
 import secrets
 import shutil
 import tempfile
@@ -17,13 +19,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from vlp.data.leftovers import remove_leftovers_in
 from vlp.errors import InputError, RunError
 from vlp.retrieval.backends.base import Backend, Change, Say, Scores, best
 from vlp.retrieval.backends.exact import search_exactly
 from vlp.retrieval.backends.milvus_collection import (
-    INDEX_TYPES,
     MOST,
     TOKEN,
+    AwayError,
     Collection,
     import_milvus,
 )
@@ -32,12 +35,12 @@ from vlp.retrieval.backends.milvus_ledger import Entry, Ledger
 from vlp.retrieval.manifest import BackendMark, read_manifest
 from vlp.retrieval.snapshot import Mask, Rows, Snapshot
 
+_PRIVATE = ".vlp-milvus."
 _NARROW = 0.02  # share of allowed rows up to which these alone are looked at
-_OPTIONS = ("server", "index_type")
 
 
 class MilvusBackend(Backend):
-    """Options: `server`, an address such as http://localhost:19530, and its `index_type`."""
+    """Option: `server`, an address such as http://localhost:19530."""
 
     name = "milvus"
 
@@ -52,30 +55,24 @@ class MilvusBackend(Backend):
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        unknown = sorted(set(options) - set(_OPTIONS))
+        unknown = sorted(set(options) - {"server"})
         if unknown:
             raise InputError(
-                f"the backend milvus has no option {', '.join(unknown)}: "
-                f"choices are {', '.join(_OPTIONS)}"
+                f"the backend milvus has no option {', '.join(unknown)}; it has server"
             )
         import_milvus()
-        server, index_type = options.get("server"), options.get("index_type")
+        server = options.get("server")
         if server is None:
-            if index_type is not None:
-                raise InputError("index_type is of servers; Milvus Lite looks at all rows")
             return {}
-        index_type = INDEX_TYPES[0] if index_type is None else index_type
-        if index_type not in INDEX_TYPES:
-            raise InputError(f"index_type {index_type!r}: choices are {', '.join(INDEX_TYPES)}")
         _check_address(server)
         try:
             with Collection(server) as connection:
                 connection.exists()
+        except AwayError as error:
+            raise InputError(f"{error}, or name none: Milvus Lite keeps a file") from error
         except RunError as error:
-            raise InputError(
-                f"{error} (a token, if it needs one, is taken from {TOKEN})"
-            ) from error
-        return {"server": server, "index_type": index_type}
+            raise InputError(f"{error} (it takes a token from {TOKEN})") from error
+        return {"server": server}
 
     @classmethod
     def update(cls, change: Change) -> dict[str, Any]:
@@ -159,19 +156,17 @@ class MilvusBackend(Backend):
             if self._is_away:
                 return None
             again = f"`vlp index {self.snapshot.folder} --backend"
+            if isinstance(error, AwayError):
+                raise AwayError(f"{error}, or search without: {again} exact`") from error
             server = f" --server {self.options['server']}" if "server" in self.options else ""
-            raise RunError(
-                f"{error}. {again} milvus{server}` builds it afresh, "
-                f"{again} exact` searches without Milvus"
-            ) from error
+            raise RunError(f"{error}. To build it afresh: {again} milvus{server}`") from error
 
     def _open(self) -> Collection:
         if "server" in self.options:
-            options, name = self.options, self.state["collection"]
-            opened = Collection(options["server"], name, options["index_type"])
+            opened = Collection(self.options["server"], self.state["collection"])
             self._undo.append(weakref.finalize(self, opened.close))
         else:
-            private = Path(tempfile.mkdtemp(prefix="vlp-milvus-"))
+            private = _private_folder()
             self._undo.append(weakref.finalize(self, shutil.rmtree, private, ignore_errors=True))
             link_folder(self.snapshot.folder / self.state["files"][0], private / "links.db")
             opened = Collection(private / "links.db")
@@ -191,6 +186,15 @@ class MilvusBackend(Backend):
         return (mark.name, mark.state) == (self.name, self.state)
 
 
+def _private_folder() -> Path:
+    """A temporary folder; those of readers of this machine that were killed are removed."""
+    here = f".{platform.node()}."
+    remove_leftovers_in(
+        Path(tempfile.gettempdir()), lambda name: name.startswith(_PRIVATE) and here in name
+    )
+    return Path(tempfile.mkdtemp(prefix=_PRIVATE, suffix=f"{here}{os.getpid()}.tmp"))
+
+
 def _update_folder(change: Change) -> dict[str, Any]:
     name = f"backend-milvus-{change.generation:06d}-{secrets.token_hex(4)}.db"
     path = change.folder / name
@@ -201,7 +205,7 @@ def _update_folder(change: Change) -> dict[str, Any]:
             _append(collection, change, change.first_new_row)
         flush_folder(path)
         if not change.state:
-            rows = f"{len(change.after)} rows, all of which each search looks at"
+            rows = f"{len(change.after):,} rows, all of which each search looks at"
             change.say(f"Milvus Lite in {name}: {rows}")
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
@@ -211,18 +215,23 @@ def _update_folder(change: Change) -> dict[str, Any]:
 
 def _update_server(change: Change) -> dict[str, Any]:
     ledger = Ledger(change.folder)
-    server, index_type = change.options["server"], change.options["index_type"]
+    server = change.options["server"]
     entry = Entry(server, change.state.get("collection", ""))
     first = change.first_new_row
     if entry not in ledger.entries:  # a new one, also of a copied index: others have the old one
+        if entry.collection:
+            change.say(
+                f"{change.folder} was copied or moved: the collection {entry.collection} at "
+                f"{server} stays, drop it if no other index has it"
+            )
         first = 0
         entry = Entry(server, f"vlp_{secrets.token_hex(8)}")
-    with Collection(server, entry.collection, index_type) as collection:
+    with Collection(server, entry.collection) as collection:
         if not first:
             ledger.add(entry)
         _append(collection, change, first)
     if not first:
-        rows = f"{len(change.after)} rows by {index_type}"
+        rows = f"{len(change.after):,} rows"
         change.say(f"Milvus at {server}: {rows} in the collection {entry.collection}")
     return {"collection": entry.collection}
 

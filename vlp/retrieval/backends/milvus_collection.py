@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,13 +21,10 @@ _BATCH = 1000  # rows of one request
 _CONNECTING, _SEARCHING, _WRITING = 10.0, 60.0, 300.0  # seconds
 _ID, _VECTOR = "id", "vector"
 _IN_FOLDER = "rows"  # name of the collection
-_EXPLORED = (64, 32768)  # least and most candidates that HNSW keeps while it searches
-_BUILT: Mapping[str, Mapping[str, int]] = {
-    "AUTOINDEX": {},
-    "FLAT": {},
-    "HNSW": {"M": 16, "efConstruction": 200},
-}
-INDEX_TYPES = tuple(_BUILT)
+
+
+class AwayError(RunError):
+    """A server that does not answer; the text may go on with what else can be done."""
 
 
 class Collection:
@@ -37,20 +34,19 @@ class Collection:
         uri: of the server, or a folder whose name ends with `.db`, which is made if need be and
             which no other process may open at the same time.
         name: of the collection; a folder has one alone.
-        index_type: of a server; in a folder every search looks at all rows.
 
     Raises:
         InputError: pymilvus is not installed.
-        RunError: the server does not answer; here and in all methods.
+        AwayError: the server does not answer; here and in all methods.
+        RunError: it refuses; here and in all methods.
     """
 
-    def __init__(self, uri: str | Path, name: str = _IN_FOLDER, index_type: str = "FLAT") -> None:
+    def __init__(self, uri: str | Path, name: str = _IN_FOLDER) -> None:
         import_milvus()
         from pymilvus import MilvusClient
 
         self.uri = str(uri)
         self.name = name
-        self._index_type = index_type
         self._folder = uri if isinstance(uri, Path) else None
         channel = {"grpc.use_local_subchannel_pool": 1}  # else one waits for others' failures
         options: dict[str, Any] = {"timeout": _CONNECTING, "grpc_options": channel}
@@ -97,8 +93,7 @@ class Collection:
         schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=dim)
         params = self._client.prepare_index_params()
         if self._folder is None:  # in a folder the index would be a second copy of the vectors
-            built = dict(_BUILT[self._index_type])
-            params.add_index(_VECTOR, self._index_type, metric_type="IP", params=built)
+            params.add_index(_VECTOR, "AUTOINDEX", metric_type="IP")
         with self._errors_named():
             self._client.create_collection(
                 self.name, schema=schema, index_params=params, timeout=_WRITING
@@ -135,9 +130,6 @@ class Collection:
 
     def nearest(self, query: NDArray[np.float32], limit: int) -> Rows:
         """Ids of about the largest inner products, best first."""
-        params = {}
-        if self._index_type == "HNSW":
-            params["ef"] = min(max(2 * limit, _EXPLORED[0]), _EXPLORED[1])
         with self._errors_named():
             (hits,) = self._client.search(
                 self.name,
@@ -145,7 +137,7 @@ class Collection:
                 anns_field=_VECTOR,
                 limit=limit,
                 output_fields=[_ID],
-                search_params={"metric_type": "IP", "params": params},
+                search_params={"metric_type": "IP"},
                 consistency_level="Strong",  # what was added last is found
                 timeout=_SEARCHING,
             )
@@ -158,15 +150,26 @@ class Collection:
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
-        """Errors of Milvus as RunError that tells where."""
+        """Errors of Milvus as AwayError or RunError that tells where."""
         import grpc
         from pymilvus import MilvusException
 
         try:
             yield
         except (MilvusException, grpc.RpcError, grpc.FutureTimeoutError) as error:
+            if self._folder is None and _is_away(error):
+                raise AwayError(f"no Milvus server answers at {self.uri}: start it") from error
             told = str(getattr(error, "message", "") or error) or type(error).__name__
             raise RunError(f"Milvus at {self.uri}: {told.splitlines()[0]}") from error
+
+
+def _is_away(error: Exception) -> bool:
+    import grpc
+    from pymilvus.client.types import Status
+
+    code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
+    signs = (Status.CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return isinstance(error, grpc.FutureTimeoutError) or code in signs
 
 
 @cache

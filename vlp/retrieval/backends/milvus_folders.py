@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from vlp.retrieval.folder import flush_names
+
 _IMMUTABLE = (".parquet", ".idx")  # never changed once written; all others are small
 _LOCK = "LOCK"
 
@@ -20,7 +22,7 @@ def continue_folder(old: Path, new: Path) -> None:
     Raises:
         FileNotFoundError: the old one is not there, or not whole.
     """
-    _mirror(old, new, _hard_link)
+    _mirror(old, new, os.link)
 
 
 def link_folder(old: Path, new: Path) -> None:
@@ -34,12 +36,11 @@ def link_folder(old: Path, new: Path) -> None:
 
 def flush_folder(folder: Path) -> None:
     """Have everything in a folder on the disk."""
-    for path in (folder, *folder.rglob("*")):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    flush_names(folder, *(path for path in folder.rglob("*") if path.is_dir()))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
 
 
 def _mirror(old: Path, new: Path, link: Callable[[Path, Path], None]) -> None:
@@ -49,15 +50,15 @@ def _mirror(old: Path, new: Path, link: Callable[[Path, Path], None]) -> None:
         if entry.is_dir():
             _mirror(Path(entry.path), target, link)
         elif entry.name.endswith(_IMMUTABLE):
-            link(Path(entry.path), target)
+            _link_or_copy(link, Path(entry.path), target)
         elif entry.name != _LOCK:
             shutil.copyfile(entry.path, target)
 
 
-def _hard_link(source: Path, target: Path) -> None:
+def _link_or_copy(link: Callable[[Path, Path], None], source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        link(source, target)
     except FileNotFoundError:
         raise
-    except OSError:  # a file system without hard links
+    except OSError:  # a file system without such links
         shutil.copyfile(source, target)

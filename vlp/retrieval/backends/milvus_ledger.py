@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vlp.data.files import write_json
 from vlp.errors import InputError
+from vlp.retrieval.folder import flush_names
 
 _FILE = "milvus-collections.json"
 
@@ -59,5 +60,6 @@ class Ledger:
         if entries:
             collections = [asdict(entry) for entry in entries]
             write_json(self.path, {"folder": self.owner, "collections": collections})
+            flush_names(self.path.parent)
         else:
             self.path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import repeat
 from typing import TypeVar
 
@@ -42,6 +43,19 @@ class Distinct:
 
     items: list[Item]
     copies: list[Copy]
+
+    def part(self, begin: int, end: int) -> "Distinct":
+        """The items from one place to another, and their copies."""
+        items = self.items[begin:end]
+        copies = [copy for item in items for copy in self._by_first.get(item.image_path, ())]
+        return Distinct(items=items, copies=copies)
+
+    @cached_property
+    def _by_first(self) -> dict[str, list[Copy]]:
+        found: dict[str, list[Copy]] = {}
+        for copy in self.copies:
+            found.setdefault(copy.of, []).append(copy)
+        return found
 
 
 def find_copies(items: Sequence[Item], workers: int) -> list[Copy]:

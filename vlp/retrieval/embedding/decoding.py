@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vlp.data.files import is_text
 from vlp.data.images import UnreadableImageError, check_shape, decode
-from vlp.retrieval.embedding.items import Item
+from vlp.retrieval.embedding.items import ABSENT, Item
 from vlp.retrieval.pictures import MissingPictureError, read_picture
 
 _AHEAD = 2  # batches
@@ -23,14 +23,25 @@ Preprocess = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A picture as the model takes it, and what is known of it; or why it cannot be used."""
+    """A picture as the model takes it, and what is known of it; or why it cannot be used.
+
+    Args:
+        item: what it is in the data.
+        pixels: [3, H, W] uint8.
+        sha256: of its bytes.
+        width: upright, in pixels.
+        height: the same.
+        problem: why it cannot be used.
+        lasting: whether that stays until the picture changes, as it is the picture's own.
+    """
 
     item: Item
-    pixels: Tensor | None = None  # [3, H, W] uint8
+    pixels: Tensor | None = None
     sha256: str = ""
-    width: int = 0  # pixels, upright
+    width: int = 0
     height: int = 0
     problem: str = ""
+    lasting: bool = True
 
 
 def default_workers() -> int:
@@ -69,7 +80,8 @@ def _prepare(item: Item, preprocess: Preprocess, size: tuple[int, int]) -> Prepa
     try:
         data = read_picture(item.image_path)
     except MissingPictureError as error:
-        return Prepared(item=item, problem=str(error).removeprefix(f"{item.image_path}: "))
+        told = str(error).removeprefix(f"{item.image_path}: ")
+        return Prepared(item=item, problem=told, lasting=item.size == ABSENT)
     try:
         image = decode(data).image
         check_shape(image, size)
@@ -77,7 +89,8 @@ def _prepare(item: Item, preprocess: Preprocess, size: tuple[int, int]) -> Prepa
     except UnreadableImageError as error:
         return Prepared(item=item, problem=str(error))
     except MemoryError:
-        return Prepared(item=item, problem="there is not enough memory to decode it")
+        told = "there is not enough memory to decode it"
+        return Prepared(item=item, problem=told, lasting=False)
     digest = hashlib.sha256(data).hexdigest()
     width, height = image.size
     return Prepared(item=item, pixels=pixels, sha256=digest, width=width, height=height)

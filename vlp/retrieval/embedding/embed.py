@@ -46,10 +46,17 @@ class EmbedOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A picture that was not embedded, and why."""
+    """A picture that was not embedded.
+
+    Args:
+        item: what it is in the data.
+        problem: why.
+        lasting: whether that stays until the picture changes; not so where a file was locked.
+    """
 
     item: Item
     problem: str
+    lasting: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +132,7 @@ def embed_distinct(
         for batch in batches:
             rows.add(batch)
             progress(len(batch))
-    failed = {bad.item.image_path: bad.problem for bad in rows.problems}
+    failed = {bad.item.image_path: bad for bad in rows.problems}
     copies = [copy for copy in distinct.copies if copy.of not in failed]
     return Embedded(
         vectors=_joined(rows.vectors, encoder.width),
@@ -133,15 +140,16 @@ def embed_distinct(
         table=_table(rows.prepared, copies, schema),
         problems=[
             *rows.problems,
-            *(
-                Problem(item=copy.item, problem=f"the same as {copy.of}: {failed[copy.of]}")
-                for copy in distinct.copies
-                if copy.of in failed
-            ),
+            *(_of_copy(c, failed[c.of]) for c in distinct.copies if c.of in failed),
         ],
         copies=copies,
         cut=rows.cut,
     )
+
+
+def _of_copy(copy: Copy, bad: Problem) -> Problem:
+    told = f"the same as {copy.of}: {bad.problem}"
+    return Problem(item=copy.item, problem=told, lasting=bad.lasting)
 
 
 class _Rows:
@@ -161,7 +169,9 @@ class _Rows:
         good = []
         for own in batch:
             if own.pixels is None:
-                self.problems.append(Problem(item=own.item, problem=own.problem))
+                self.problems.append(
+                    Problem(item=own.item, problem=own.problem, lasting=own.lasting)
+                )
             else:
                 good.append(own)
         if not good:

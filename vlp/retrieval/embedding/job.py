@@ -23,7 +23,7 @@ from vlp.encoder import BaseEncoder
 from vlp.errors import RunError
 from vlp.progress import bar
 from vlp.retrieval.embedding.columns import schema_of
-from vlp.retrieval.embedding.copies import Copy, Distinct, find_copies, without_copies
+from vlp.retrieval.embedding.copies import Distinct, find_copies, without_copies
 from vlp.retrieval.embedding.decoding import default_workers
 from vlp.retrieval.embedding.embed import Embedded, EmbedOptions, Progress, embed_distinct
 from vlp.retrieval.embedding.items import DataOptions, Item, Say
@@ -154,14 +154,11 @@ class _Work:
 
     def __init__(self, job: Job, output: OutputFolder, distinct: Distinct) -> None:
         self.job, self.output = job, output
-        self.items = distinct.items
-        self.copies: dict[str, list[Copy]] = {}
-        for copy in distinct.copies:
-            self.copies.setdefault(copy.of, []).append(copy)
-        self.size = job.partition or partition_size(len(self.items))
-        self.count = max(1, -(-len(self.items) // self.size))
-        self.schema = schema_of(self.items)
-        self.texts = job.options.texts and any(item.captions for item in self.items)
+        self.distinct = distinct
+        self.size = job.partition or partition_size(len(distinct.items))
+        self.count = max(1, -(-len(distinct.items) // self.size))
+        self.schema = schema_of(distinct.items)
+        self.texts = job.options.texts and any(item.captions for item in distinct.items)
 
     def do(self, say: Say) -> None:
         """Embed what is left, this process its share."""
@@ -170,7 +167,7 @@ class _Work:
         if len(left) < self.count:
             say(f"continuing: {self.count - len(left)} of {self.count} partitions are finished")
         own = left[dist.rank() :: dist.world_size()]
-        total = sum(len(self._items(partition)) for partition in own)
+        total = sum(len(self._part(partition).items) for partition in own)
         several = dist.world_size() > 1
         what = f"embedding, process 1 of {dist.world_size()}" if several else "embedding"
         with bar(what, "pictures", total) if dist.rank() == 0 else nullcontext() as shown:
@@ -193,7 +190,7 @@ class _Work:
             self.output.write_report(problems)
             self.output.give_up()
             raise RunError(
-                f"not one of {len(self.items):,} pictures could be embedded, the first: "
+                f"not one of {len(self.job.items):,} pictures could be embedded, the first: "
                 f"{problems[0]['image_path']}: {problems[0]['problem']}"
             )
         done = {
@@ -203,15 +200,13 @@ class _Work:
         self.output.finish({**state, **done}, problems)
         return _result(self.output, done, embedded=True)
 
-    def _items(self, partition: int) -> list[Item]:
-        return self.items[partition * self.size : (partition + 1) * self.size]
+    def _part(self, partition: int) -> Distinct:
+        return self.distinct.part(partition * self.size, (partition + 1) * self.size)
 
     def _embed(self, partition: int, progress: Progress) -> None:
-        items = self._items(partition)
-        copies = [copy for item in items for copy in self.copies.get(item.image_path, ())]
         embedded = embed_distinct(
             self.job.encoder,
-            Distinct(items=items, copies=copies),
+            self._part(partition),
             self.job.options,
             self.schema,
             progress,

@@ -1,5 +1,6 @@
 """Rows of a parquet table, whose pictures are paths or bytes in it."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ def parquet_rows(path: Path, image_column: Callable[[Sequence[str]], str]) -> It
         TableError: a column comes twice.
     """
     try:
+        facts = os.stat(path)  # before: a table that is written anew meanwhile is read again
+        place, time = path.absolute(), f"{facts.st_mtime_ns}:{facts.st_size}"
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             check_names(path, schema.names)
@@ -47,7 +50,7 @@ def parquet_rows(path: Path, image_column: Callable[[Sequence[str]], str]) -> It
             for batch in batches:
                 rows = _plain(batch, column if holds else None).to_pylist()
                 if holds:
-                    pictures = _pictures(path, batch.column(column), column, number)
+                    pictures = _pictures(f"{place}/{column}", time, batch.column(column), number)
                     rows = [row | {column: own} for row, own in zip(rows, pictures, strict=True)]
                 for row in rows:
                     yield Row(f"{path}, row {number}", row)
@@ -56,9 +59,8 @@ def parquet_rows(path: Path, image_column: Callable[[Sequence[str]], str]) -> It
         raise InputError(f"{path}: not readable as parquet ({error})") from None
 
 
-def _pictures(path: Path, cells: pa.Array, column: str, first: int) -> Iterator[Held | str | None]:
+def _pictures(place: str, time: str, cells: pa.Array, first: int) -> Iterator[Held | str | None]:
     """Of each cell the picture in it, or else the path that it names."""
-    facts = path.stat()
     paths: list[str | None] = [None] * len(cells)
     if pa.types.is_struct(cells.type):
         if cells.type.get_field_index("path") >= 0:
@@ -68,8 +70,7 @@ def _pictures(path: Path, cells: pa.Array, column: str, first: int) -> Iterator[
         if size is None:
             yield paths[row - first]
             continue
-        name = f"{path.absolute()}/{column}/{row}"
-        yield Held(name, size, f"{size}:{facts.st_mtime_ns}:{facts.st_size}:{row}")
+        yield Held(f"{place}/{row}", size, f"{size}:{time}:{row}")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -33,11 +33,12 @@ def read_shards(data: str, shards: Sequence[tuple[Path, str | None]], say: Say) 
     samples = 0
     for shard, split in watched(shards, "reading captions", "shards"):
         try:
+            time = os.stat(shard).st_mtime_ns  # before: written anew meanwhile, it is read again
             index = ShardIndex.read(str(shard.absolute()))
         except FileNotFoundError as error:
             raise InputError(str(error)) from None
         samples += len(index)
-        items += _items(index, split, columns, problems)
+        items += _items(index, time, split, columns, problems)
     if not items:
         raise InputError(f"{data}: {len(shards)} shards with {samples:,} samples, and no picture")
     splits = ", ".join(dict.fromkeys(split for _, split in shards if split))
@@ -55,9 +56,8 @@ def read_shards(data: str, shards: Sequence[tuple[Path, str | None]], say: Say) 
 
 
 def _items(
-    index: ShardIndex, split: str | None, columns: Columns, problems: list[str]
+    index: ShardIndex, time: int, split: str | None, columns: Columns, problems: list[str]
 ) -> Iterator[Item]:
-    time = os.stat(index.shard).st_mtime_ns
     with open(index.shard, "rb") as file:
         for row in range(len(index)):
             members = index.members(row)

@@ -1,18 +1,16 @@
 """Jobs of embedding in processes of their own, which end at a given place or are killed."""
 
 import itertools
-import multiprocessing
 import os
 import signal
 import socket
 import time
 
+from tests.vlp.retrieval.processes import processes
+
 OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir")  # what others can see
 CRASHED = 77
 PARTITION = 3  # pictures
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.vlp.retrieval.embedding.running_jobs"])
 
 
 def content(folder):
@@ -21,23 +19,25 @@ def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def crash(data, output, operation):
+def crash(data, output, operation, command=()):
     """Do a job in a process that ends before its given operation on files, counted from 1.
+
+    The job is that of `run_job`, or else a command of `vlp`.
 
     It ends as a SIGKILL would end it: nothing is caught and nothing tidied up.
 
     Returns:
         Whether it came to that; else the job is done.
     """
-    child = _processes.Process(target=_run_until, args=(data, output, operation))
+    child = processes.Process(target=_run_until, args=(data, output, operation, command))
     child.start()
     child.join()
     assert child.exitcode in (0, CRASHED)
     return child.exitcode == CRASHED
 
 
-def _run_until(data, output, operation):
-    from tests.vlp.retrieval.embedding.running_jobs import run_job
+def _run_until(data, output, operation, command):
+    from tests.vlp.retrieval.embedding.running_jobs import run_command, run_job
 
     os.fsync = lambda descriptor: None  # the processes end, not the machine
     left = itertools.count(operation - 1, -1)
@@ -52,8 +52,7 @@ def _run_until(data, output, operation):
 
     for name in OPERATIONS:
         setattr(os, name, patched(getattr(os, name)))
-    run_job(data, output)
-    os._exit(0)
+    os._exit(run_command(command) if command else not run_job(data, output))
 
 
 def run_ranks(data, output, ranks, kill_after=None, pause=0.0):
@@ -69,7 +68,7 @@ def run_ranks(data, output, ranks, kill_after=None, pause=0.0):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = [
-        _processes.Process(target=_run_rank, args=(data, output, rank, ranks, port, pause))
+        processes.Process(target=_run_rank, args=(data, output, rank, ranks, port, pause))
         for rank in range(ranks)
     ]
     before = _finished(output)

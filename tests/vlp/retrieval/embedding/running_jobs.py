@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 import time
 from datetime import timedelta
@@ -14,9 +15,11 @@ from accelerate import PartialState
 from tests.conftest import TINY
 from tests.vlp.retrieval.embedding.killed_jobs import PARTITION
 from tests.vlp.retrieval.embedding.pictures_made import quiet
+from vlp.__main__ import main
 from vlp.encoder import Encoder
 from vlp.model.build import ModelConfig, build_model
 from vlp.model.tokens import build_tokenizer
+from vlp.retrieval import from_embeddings, indexing
 from vlp.retrieval.embedding import decoding
 from vlp.retrieval.embedding.embed import EmbedOptions
 from vlp.retrieval.embedding.items import DataOptions
@@ -36,6 +39,15 @@ def _encoder():
 
 ENCODER = _encoder()
 pa.array([""])  # imports pandas where that is installed, and takes its time
+
+assert from_embeddings  # loaded for the commands
+
+
+def run_command(arguments):
+    """A command of `vlp`, which commits every two pictures; its exit status."""
+    indexing._AT_ONCE = 2
+    sys.argv = ["vlp", *map(str, arguments)]
+    return main()
 
 
 def run_job(data, output, pause=0.0):
