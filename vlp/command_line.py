@@ -1,6 +1,7 @@
 """Commands as dataclasses of options, each with a function that runs it: one parser for all."""
 
 import io
+import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,7 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+    _show_warnings()
     choice = _parser(program, about, commands).parse_args(arguments)
     options, command = commands[choice.subcommand]
     failed: tuple[type[Exception], ...] = (RunError, OSError, *failures)
@@ -96,6 +98,21 @@ def run(
     except KeyboardInterrupt:
         print("stopped; the same command continues from here", file=sys.stderr)
         return INTERRUPTED
+
+
+class _Line(logging.Formatter):
+    """A record of the log in the form of a command's errors."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own)
+        return f"{record.levelname.lower()}: {printable(record.message)}"
+
+
+def _show_warnings() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line())
+    # this one has a handler of its own and would be shown twice
+    handler.addFilter(lambda record: not record.name.startswith("huggingface_hub."))
+    logging.basicConfig(handlers=[handler])
 
 
 def _parser(program: str, about: str | None, commands: Commands) -> ArgumentParser:

@@ -28,12 +28,9 @@ def weights(name, openai=False, custom=False, **changes):
 @pytest.mark.parametrize(
     "name",
     [
-        "ViT-B-32-256",
         "ViT-B-16-plus-240",
         "ViT-S-16",
-        "ViT-L-16-320",
         "ViT-L-14-CLIPA-336",
-        "ViT-B-16-SigLIP2-384",
         "ViT-SO400M-14-SigLIP",
         "coca_ViT-B-32",
         "convnext_tiny",
@@ -46,7 +43,7 @@ def test_shapes_tell_the_architecture(name):
     assert found.model_cfg == open_clip.get_model_config(name)
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14-336", "RN50x4"])
+@pytest.mark.parametrize("name", ["ViT-B-32", "RN50x4"])
 @pytest.mark.parametrize("ending", ["", "-quickgelu"])
 def test_the_activation_does_not_show_in_shapes(name, ending):
     message = rf"fits {name} and {name}-quickgelu.*every feature is wrong.*arch='{name}'"

@@ -102,9 +102,9 @@ class _Added:
     def take(self, vectors: Vectors, table: pa.Table) -> None:
         """Look at a partition."""
         if self.todo is not None:
+            self._note_copies(table)
             new = np.array([p in self.wanted for p in table["image_path"].to_pylist()], np.bool_)
             vectors, table = _rows(vectors, table, new)
-            self._note_copies(table)
             if self.by_content:
                 known = [sha256 in self.todo.known for sha256 in table["sha256"].to_pylist()]
                 vectors, table = _rows(vectors, table, ~np.array(known, np.bool_))
@@ -117,7 +117,7 @@ class _Added:
         found = []
         names = [n for n in (*_KNOWN_BY, COPIES, COPY_MARKS) if n in table.column_names]
         for row in table.select(names).to_pylist():
-            if row["sha256"] in self.todo.known:
+            if row["image_path"] in self.wanted and row["sha256"] in self.todo.known:
                 found.append((row["image_path"], row["mark"], row["sha256"]))
             pairs = zip(row.get(COPIES) or (), row.get(COPY_MARKS) or (), strict=True)
             found += [(path, mark, row["sha256"]) for path, mark in pairs]

@@ -135,18 +135,17 @@ def test_rows_added_in_python_are_not_refreshed_away(index, vlp, tmp_path):
 
 
 def test_misuse_is_told_in_one_line(
-    index, photos, model_folder, other_model_folder, vlp, tmp_path, encoder
+    index, photos, model_folder, other_model_folder, vlp, tmp_path, encoder, monkeypatch
 ):
+    other = other_model_folder
     cases = [
         (("index", photos), "--model"),
         (("index", tmp_path / "nowhere", "--model", model_folder, "--output", "x"), "nowhere"),
         (("index", index, "--model", model_folder), "is an index already"),
         (("index", index, "--factory", "Flat"), "factory"),
         (("index", index, "--backend", "annoy"), "annoy"),
-        (
-            ("index", photos, "--model", other_model_folder, "--output", index),
-            "do not belong together",
-        ),
+        (("index", photos, "--model", other, "--output", index), "do not belong together"),
+        (("index", index, "--workers", "2"), "--workers does nothing here"),
         (("index", "add", photos, photos), "is no index"),
         (("index", "add", index, tmp_path / "nowhere"), "nowhere"),
         (("index", "refresh", tmp_path), "is no index"),
@@ -157,6 +156,10 @@ def test_misuse_is_told_in_one_line(
         assert status == 2, arguments
         assert told in err, (arguments, err)
         assert len(err.strip().splitlines()) == 1, err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for arguments in ((photos,), ("add", index, photos), ("refresh", index)):
+        status, _, err = vlp("index", *arguments)
+        assert (status, "is one process" in err) == (2, True), err
     assert contents(index, encoder) == before
 
 
@@ -164,6 +167,8 @@ def test_killed_wherever_the_same_command_goes_on(photos, model_folder, encoder,
     """Two pictures a commit; each process gets a little further than the one before it."""
     (photos / "bad.png").write_bytes(b"no picture")
     shutil.copy(photos / "0.png", photos / "z.png")
+    for name in ("4.png", "5.png", "6.png", "7.png"):
+        (photos / name).unlink()
     expected = on_disk(photos)
     del expected["bad.png"]
     index, operation = tmp_path / "index", 1
@@ -171,7 +176,7 @@ def test_killed_wherever_the_same_command_goes_on(photos, model_folder, encoder,
     while crash(photos, index, operation, command):
         if (index / "index.json").exists():
             assert contents(index, encoder).items() <= expected.items()
-        operation += 5
+        operation += 8
         assert operation < 100
     assert operation > 10
     assert contents(index, encoder) == expected
