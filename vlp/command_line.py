@@ -103,7 +103,7 @@ def run(
 class _Line(logging.Formatter):
     """A record of the log in the form of a command's errors."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own)
+    def formatMessage(self, record: logging.LogRecord) -> str:
         return f"{record.levelname.lower()}: {printable(record.message)}"
 
 

@@ -139,7 +139,8 @@ def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:
         if not np.issubdtype(array.dtype, np.floating):
             raise InputError(f"{name} has dtype {array.dtype}: choices are uint8 and floats")
         low, high = float(array.min()), float(array.max())
-        if not (low >= 0 and high <= 1):  # also for NaN
+        # what rounds to 0 or 255 is arithmetic's, not the user's error; NaN is neither
+        if not (low * 255 > -0.5 and high * 255 < 255.5):
             raise InputError(
                 f"{name} has values from {low:g} to {high:g}: floats are pixels in [0, 1], "
                 "not yet normalised"

@@ -62,6 +62,7 @@ def test_every_form_of_a_picture_gives_the_same_features(encoder, pixels, tmp_pa
         pixels,
         pixels.astype(np.float32) / 255,
         pixels.astype(np.float64) / 255,
+        pixels.astype(np.float32) / 255 * 1.0004 - 0.0002,  # a little outside of [0, 1]
         channels_first,
         channels_first.float() / 255,
         pixels[:, ::-1][:, ::-1],  # a view with strides of its own

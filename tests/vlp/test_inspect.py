@@ -1,6 +1,7 @@
 """`vlp inspect`: what is printed is what the files say."""
 
 import json
+import logging
 import sys
 from importlib.metadata import version
 
@@ -167,6 +168,18 @@ def test_a_file_of_weights_says_what_is_assumed(inspect, tmp_path):
     assert found["kind"] == "file of weights"
     assert found["stored as"] == "float16"
     assert "read with" in found
+
+
+def test_warnings_are_printed_as_errors_are(inspect, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest
+    path = tmp_path / "model\x1b.pt"
+    torch.save(open_clip.model.CLIP(**TINY).state_dict(), path)
+    arch = tmp_path / "arch.json"
+    arch.write_text(json.dumps(TINY))
+    _, _, err = inspect(path, "--arch", arch)
+    (line,) = err.splitlines()
+    assert line.startswith("warning: ")
+    assert "model\\x1b.pt does not say how its pictures are prepared" in line
 
 
 @pytest.mark.parametrize("arguments", [["/nowhere"], [""], [__file__], ["hf-hub:"], ["ViT-B-32"]])

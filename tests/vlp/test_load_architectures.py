@@ -91,6 +91,13 @@ def test_a_named_architecture_keeps_what_weights_do_not_say():
     assert found.model_cfg["vision_cfg"]["image_size"] == 256
 
 
+def test_openais_weights_are_not_given_another_activation():
+    own = weights("ViT-B-32", openai=True)
+    with pytest.raises(InputError, match=r"'ViT-B-32' has GELU, but file.pt is OpenAI's"):
+        stated(own, "ViT-B-32")
+    assert stated(own, "ViT-B-32-quickgelu").model_cfg["quick_gelu"] is True
+
+
 def run_of(folder, **options):
     """A checkpoint's path in a run of open_clip's trainer with these options."""
     (folder / "checkpoints").mkdir(exist_ok=True)

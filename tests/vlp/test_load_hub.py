@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import vlp
 from tests.vlp.huggingface_folders import build_folder
@@ -54,12 +55,17 @@ def test_a_cached_repository_is_its_folder(cache, ours, tmp_path):
     assert torch.equal(theirs.encode_text("a"), vlp.load(tmp_path / "siglip").encode_text("a"))
 
 
-def test_a_repository_with_pickles_alone_says_what_to_do(cache, ours, tmp_path):
-    (ours / "open_clip_model.safetensors").rename(ours / "open_clip_pytorch_model.bin")
+def test_a_repository_with_pickles_alone_is_read_as_a_folder_is(cache, ours, tmp_path):
+    expected = vlp.load(ours, "cpu").fingerprint
+    weights = ours / "open_clip_model.safetensors"
+    torch.save(load_file(weights), ours / "open_clip_pytorch_model.bin")
+    weights.unlink()
     cache(ours, "org/pickled")
-    message = r"hf-hub:org/pickled has neither .* `hf download org/pickled` and give the folder"
-    with pytest.raises(InputError, match=message):
-        vlp.load("hf-hub:org/pickled", "cpu")
+    assert vlp.load("hf-hub:org/pickled", "cpu").fingerprint == expected
+    (ours / "open_clip_pytorch_model.bin").unlink()
+    cache(ours, "org/empty")
+    with pytest.raises(InputError, match=r"hf-hub:org/empty has no weights: neither .* no open_c"):
+        vlp.load("hf-hub:org/empty", "cpu")
 
 
 @pytest.mark.parametrize("source", ["hf-hub:org/none", "hf-hub:org/model@other"])
@@ -116,10 +122,12 @@ def test_what_the_hub_answers_is_said_in_a_line(monkeypatch, error, message):
             ],
             {"open_clip_model.safetensors", "vlp_captioner.safetensors"},
         ),
+        (["config.json"], {"pytorch_model.bin"}),
+        (["open_clip_config.json"], {"open_clip_pytorch_model.bin"}),
     ],
 )
 def test_only_what_is_used_is_downloaded(monkeypatch, tmp_path, there, taken):
-    """By the Hub's own patterns: one kind of weights, no pickle, no code."""
+    """By the Hub's own patterns: one kind of weights, a pickle where there is no other, no code."""
     from huggingface_hub.utils import filter_repo_objects
 
     more = ["pytorch_model.bin", "open_clip_pytorch_model.bin", "modeling.py", "tf_model.h5"]
@@ -134,7 +142,7 @@ def test_only_what_is_used_is_downloaded(monkeypatch, tmp_path, there, taken):
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
     assert hub.download("hf-hub:org/model") == tmp_path
     found = {str(path.relative_to(tmp_path)) for path in Path(tmp_path).rglob("*.*")}
-    assert {name for name in found if name.endswith(".safetensors")} == taken
+    assert {name for name in found if name.endswith((".safetensors", ".bin"))} == taken
     assert found - taken == {n for n in there if n.endswith(".json")} | {
         *("tokenizer.json", "merges.txt", "spiece.model")
     }

@@ -114,6 +114,7 @@ def index(given: Index) -> None:
 def index_add(given: IndexAdd) -> None:
     """Add to an index."""
     from vlp.retrieval.embedding.reader import is_embeddings, read_embeddings
+    from vlp.retrieval.followed_data import Listing
     from vlp.retrieval.from_embeddings import add_embeddings
     from vlp.retrieval.indexing import add_pictures
     from vlp.retrieval.retriever import Retriever
@@ -126,8 +127,8 @@ def index_add(given: IndexAdd) -> None:
         folder = read_embeddings(given.data, retriever.manifest.modality)
         done = add_embeddings(retriever.store, folder)
     else:
-        how = given.embed_options(texts=False)
-        done = add_pictures(retriever, given.data, given.data_options(), how=how)
+        listing = Listing(given.data, given.data_options())
+        done = add_pictures(retriever, listing, how=given.embed_options(texts=False))
     _report(retriever, done)
 
 
@@ -242,7 +243,7 @@ def _new_store(given: Index, folder: "EmbeddingsFolder", output: Path) -> "Store
 
 def _index_pictures(given: Index, options: dict[str, Any]) -> None:
     from vlp.loading import load
-    from vlp.retrieval.embedding.sources import open_data
+    from vlp.retrieval.followed_data import Listing
     from vlp.retrieval.indexing import add_pictures
     from vlp.retrieval.manifest import MANIFEST_FILE
     from vlp.retrieval.retriever import Retriever
@@ -255,18 +256,18 @@ def _index_pictures(given: Index, options: dict[str, Any]) -> None:
         )
     if given.of != "image":
         raise InputError("--of text: captions are found in embeddings, which `vlp embed` makes")
-    data, how = given.data_options(), given.embed_options(texts=False)
+    how, listing = given.embed_options(texts=False), Listing(given.data, given.data_options())
     output = given.output.expanduser()
     if (output / MANIFEST_FILE).is_file():  # of a run that was killed, perhaps
         encoder = load(given.model, device=given.device, precision=given.precision)
         retriever = Retriever(Store(output), encoder)
         print(f"{output} is there with {len(retriever):,} pictures: going on")
     else:
-        open_data(given.data, data, lambda line: None)  # before a model is loaded
+        _ = listing.items  # before a model is loaded: perhaps there are none
         retriever = Retriever.from_checkpoint(
             given.model, output, device=given.device, precision=given.precision
         )
-    done = add_pictures(retriever, given.data, data, how=how)
+    done = add_pictures(retriever, listing, how=how)
     if retriever.manifest.backend.name != given.backend or options:
         retriever.build(given.backend, **options)
     _report(retriever, done)

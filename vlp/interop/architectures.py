@@ -21,7 +21,7 @@ from torch import Tensor
 from vlp.errors import InputError
 from vlp.interop.open_clip_runs import RecordedRun
 from vlp.interop.state_dicts import StateDict
-from vlp.model.build import PREPROCESSING, ModelConfig, instantiate, read_arch
+from vlp.model.build import PREPROCESSING, ModelConfig, instantiate, read_arch, says_activation
 
 Shapes = dict[str, tuple[int, ...]]
 _TEXT_DEFAULTS = {"context_length": 77, "vocab_size": 49408, "width": 512, "layers": 12}
@@ -72,12 +72,18 @@ def stated(weights: StateDict, arch: str) -> Architecture:
         arch: an open_clip name or a JSON file.
 
     Raises:
-        InputError: there is no such architecture.
+        InputError: there is no such architecture, or it is open whether it has the activation of
+            OpenAI's weights, which these are.
     """
     try:
         model_cfg, preprocess_cfg = read_arch(arch)
     except ValueError as error:
         raise InputError(f"arch: {str(error).removeprefix('model.arch').lstrip(': ')}") from error
+    if weights.openai and not says_activation(model_cfg):
+        raise InputError(
+            f"arch {arch!r} has GELU, but {weights.path} is OpenAI's, trained with quick_gelu: "
+            "leave arch out, or give the -quickgelu one, or a JSON file with quick_gelu: true"
+        )
     return Architecture(arch, _adapted(model_cfg, weights.tensors), preprocess_cfg)
 
 

@@ -1,4 +1,8 @@
-"""Models of the Hugging Face Hub: configuration, tokenizer and safetensors, and no pickles."""
+"""Models of the Hugging Face Hub: configuration, tokenizer and one kind of weights, and no code.
+
+Of several kinds safetensors are taken. A pickle is downloaded where there is nothing else, and read
+as one in a folder is: by `torch.load(weights_only=True)`.
+"""
 
 from pathlib import Path
 
@@ -14,12 +18,15 @@ from huggingface_hub.errors import (
 from vlp.errors import InputError
 from vlp.published import CAPTIONER_FILE
 from vlp.published import CONFIG_FILE as OPEN_CLIP_CONFIG
+from vlp.published import PICKLED_FILE as OPEN_CLIP_PICKLED
 from vlp.published import WEIGHTS_FILE as OPEN_CLIP_WEIGHTS
 
 PREFIX = "hf-hub:"
 _SMALL = ("*.json", "*.txt", "*.model")  # configurations, and tokenizers of every kind
 _OPEN_CLIP = (OPEN_CLIP_WEIGHTS, CAPTIONER_FILE)
+_TRANSFORMERS_CONFIG = "config.json"
 _TRANSFORMERS = ("model.safetensors", "model-*.safetensors")
+_TRANSFORMERS_PICKLED = "pytorch_model.bin"
 
 
 def download(source: str) -> Path:
@@ -29,22 +36,23 @@ def download(source: str) -> Path:
         source: `hf-hub:ORG/NAME`, or with a branch, tag or commit `hf-hub:ORG/NAME@REVISION`.
 
     Raises:
-        InputError: there is no such repository or revision, it needs a login, it has no
-            safetensors, or the Hub cannot be reached and the cache lacks files.
+        InputError: there is no such repository or revision, it needs a login, it has no weights, or
+            the Hub cannot be reached and the cache lacks files.
     """
     repository, _, revision = source.removeprefix(PREFIX).partition("@")
     folder = _snapshot(source, repository, revision, _SMALL)
+    theirs = (folder / _TRANSFORMERS_CONFIG).is_file()
+    kinds = [_TRANSFORMERS, (_TRANSFORMERS_PICKLED if theirs else OPEN_CLIP_PICKLED,)]
     if (folder / OPEN_CLIP_CONFIG).is_file():
-        folder = _snapshot(source, repository, revision, (*_SMALL, *_OPEN_CLIP))
-        if (folder / OPEN_CLIP_WEIGHTS).is_file():
+        kinds.insert(0, _OPEN_CLIP)
+    for weights in kinds:
+        folder = _snapshot(source, repository, revision, (*_SMALL, *weights))
+        if any(next(folder.glob(name), None) for name in weights):
             return folder
-    folder = _snapshot(source, repository, revision, (*_SMALL, *_TRANSFORMERS))
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(
-            f"{source} has neither {OPEN_CLIP_WEIGHTS} nor model.safetensors, and pickles are not "
-            f"downloaded; get all of it with `hf download {repository}` and give the folder"
-        )
-    return folder
+    raise InputError(
+        f"{source} has no weights: neither {OPEN_CLIP_WEIGHTS} nor {_TRANSFORMERS[0]}, and no "
+        f"{kinds[-1][0]}"
+    )
 
 
 def _snapshot(source: str, repository: str, revision: str, patterns: tuple[str, ...]) -> Path:

@@ -5,7 +5,8 @@ tensors, `code/` is the program. `torch.jit.load` compiles that program, and
 `torch.load(weights_only=True)` refuses such files. Here the list is not unpickled: its instructions
 are read one by one into plain values. No name in it is looked up in Python, nothing is called, and
 an instruction or a name that TorchScript does not write is refused. Members of the zip must be
-uncompressed and a tensor no larger than its bytes, so no more memory is taken than the file has.
+uncompressed and each is read once, and a tensor is no larger than its bytes: the memory taken is
+that of the file.
 """
 
 import pickletools
@@ -60,7 +61,7 @@ def read_archive(path: Path) -> dict[str, Tensor]:
     """
     try:
         with ZipFile(path) as archive:
-            module = _Listing(archive).read()
+            module = _Listing(archive, path.stat().st_size).read()
         found: dict[str, Tensor] = {}
         _collect(module, "", found, set())
     except Exception as error:  # a damaged list raises anything
@@ -80,16 +81,17 @@ class _Module(dict[str, Any]):
 class _Listing:
     """The instructions of `data.pkl`, which build one value on a stack."""
 
-    def __init__(self, archive: ZipFile) -> None:
+    def __init__(self, archive: ZipFile, size: int) -> None:
         listings = [name for name in archive.namelist() if name.endswith(f"/{_LISTING}")]
         if len(listings) != 1:
             raise ValueError(f"it has {len(listings)} lists {_LISTING}")
         self._archive = archive
+        self._unread = size  # members of a zip may overlap
         self._root = listings[0].removesuffix(_LISTING)
         self._stack: list[Any] = []
         self._marks: list[int] = []  # where on the stack lists and tuples begin
         self._memo: dict[int, Any] = {}
-        self._storages: dict[str, Tensor] = {}
+        self._storages: dict[int, Tensor] = {}
 
     def read(self) -> Any:  # noqa: ANN401 (whatever the archive holds)
         for instruction, argument, _ in pickletools.genops(self._member(_LISTING)):
@@ -141,19 +143,23 @@ class _Listing:
 
     def _storage(self, _: str, name: str, key: str, __: str, number: int) -> Tensor:
         """All numbers of a tensor's bytes, [number]."""
-        if key not in self._storages:
-            data = bytearray(self._member(f"data/{int(key)}"))
+        place = int(key)
+        if place not in self._storages:
+            data = bytearray(self._member(f"data/{place}"))
             dtype = _DTYPES[name.removeprefix("torch ")]
             whole = torch.frombuffer(data, dtype=dtype) if data else torch.zeros(0, dtype=dtype)
             if len(whole) != number:
                 raise ValueError(f"data/{key} has {len(whole)} numbers, its list says {number}")
-            self._storages[key] = whole
-        return self._storages[key]
+            self._storages[place] = whole
+        return self._storages[place]
 
     def _member(self, name: str) -> bytes:
         member = self._archive.getinfo(self._root + name)
         if member.compress_type != ZIP_STORED:
             raise ValueError(f"{name} is compressed")
+        self._unread -= member.file_size
+        if self._unread < 0:
+            raise ValueError("its members are larger than it is")
         return self._archive.read(member)
 
 

@@ -9,15 +9,15 @@ from vlp.errors import InputError
 from vlp.retrieval.backends.base import Say
 from vlp.retrieval.embedding.items import Item
 from vlp.retrieval.embedding.reader import EmbeddingsFolder
-from vlp.retrieval.indexing import (
+from vlp.retrieval.followed_data import (
     COPIES,
     COPY_MARKS,
-    Updated,
     absolute,
     copy_entry,
     prepared,
     with_source,
 )
+from vlp.retrieval.indexing import Updated
 from vlp.retrieval.manifest import Manifest, ModelMark
 from vlp.retrieval.snapshot import Snapshot, Vectors
 from vlp.retrieval.store import Addition, Sources, Store

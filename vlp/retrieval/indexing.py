@@ -1,29 +1,33 @@
 """Pictures into an index: the first time, more of them, and what has changed."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from vlp.data.files import is_text
 from vlp.errors import InputError
 from vlp.progress import bar
 from vlp.retrieval.backends.base import Say
 from vlp.retrieval.embedding.columns import OWN, schema_of
 from vlp.retrieval.embedding.copies import find_copies, without_copies
 from vlp.retrieval.embedding.decoding import default_workers
-from vlp.retrieval.embedding.embed import Embedded, EmbedOptions, Problem, embed_distinct
+from vlp.retrieval.embedding.embed import Embedded, EmbedOptions, embed_distinct
 from vlp.retrieval.embedding.items import DataOptions
-from vlp.retrieval.embedding.sources import open_data
+from vlp.retrieval.followed_data import (
+    Listing,
+    copy_entry,
+    entry,
+    prepared,
+    problem_entries,
+    with_source,
+)
 from vlp.retrieval.retriever import Retriever
-from vlp.retrieval.snapshot import ID, Snapshot
+from vlp.retrieval.snapshot import Snapshot
 from vlp.retrieval.store import Addition, Sources, Store
 from vlp.retrieval.updating import INDEXED_FROM, REMOVED, Entry, Plan, aside_table, plan
 
-COPIES, COPY_MARKS = "copies", "copy_marks"  # columns of embeddings, not of an index
 _AT_ONCE = 10_000  # pictures between two commits: so many are embedded again after a kill
 
 
@@ -52,8 +56,7 @@ class Updated:
 
 def add_pictures(
     retriever: Retriever,
-    data: str,
-    options: DataOptions,
+    listing: Listing,
     *,
     how: EmbedOptions,
     remove_lost: bool = False,
@@ -65,8 +68,7 @@ def add_pictures(
 
     Args:
         retriever: the index.
-        data: what `open_data` takes.
-        options: how it is read.
+        listing: of the data.
         how: the pictures are embedded.
         remove_lost: whether pictures that the data no longer have lose their rows.
         say: prints a line for people.
@@ -80,10 +82,10 @@ def add_pictures(
         raise InputError(
             f"{store.folder} is an index of texts, to which embeddings are added, not pictures"
         )
+    place = listing.place
     with store.exclusive():  # from the listing on: nobody else's rows are taken for lost
-        items, place = open_data(data, options, say), absolute(data)
-        snapshot = store.snapshot()
-        sources = with_source(snapshot.manifest.sources, place, options)
+        items, snapshot = listing.items, store.snapshot()
+        sources = with_source(snapshot.manifest.sources, place, listing.options)
         names = [str(source["data"]) for source in sources]
         todo = plan(
             snapshot,
@@ -93,9 +95,8 @@ def add_pictures(
             remove_lost=remove_lost,
             later=names[names.index(place) + 1 :],
         )
-        # of all, so that every part has the same types
-        update = _Update(retriever, todo, sources, _schema_in(snapshot, schema_of(items)), say)
-        update.run(place, how)
+        update = _Update(retriever, todo, sources, say)
+        update.run(listing, how)
     return replace(
         update.done,
         changed=len(todo.changed),
@@ -133,36 +134,39 @@ class _Update:
         retriever: Retriever,
         todo: Plan,
         sources: Sequence[Mapping[str, Any]],
-        schema: pa.Schema,
         say: Say,
     ) -> None:
         self.retriever = retriever
         self.todo = todo
         self.sources = sources
-        self.schema = schema
         self.say = say
         self.known = set(todo.known)
         self.aside: list[Entry] = list(todo.aside)
         self.done = Updated()
 
-    def run(self, data: str, how: EmbedOptions) -> None:
+    def run(self, listing: Listing, how: EmbedOptions) -> None:
         """Do all of it."""
         todo = self.todo
         if not todo.embed:
             self._commit([], todo.lost)
             return
         encoder = self.retriever.encoder  # before any change, since it may be gone
-        if todo.lost:
-            self._commit([], todo.lost)
         copies = find_copies(todo.embed, how.workers or default_workers())
         distinct = without_copies(todo.embed, copies)
+        # of all, not only of what is new: its values may be of one type by chance
+        schema = schema_of([*listing.items, *distinct.items])
+        schema = _schema_in(self.retriever.store.snapshot(), schema)
+        if todo.lost:
+            self._commit([], todo.lost)
         with bar("embedding", "pictures", len(todo.embed)) as progress:
             for at in range(0, len(distinct.items), _AT_ONCE):
                 part = distinct.part(at, at + _AT_ONCE)
                 progress.update(len(part.copies))
-                found = embed_distinct(encoder, part, how, self.schema, progress.update)
+                found = embed_distinct(encoder, part, how, schema, progress.update)
                 paths = [i.image_path for i in (*part.items, *(c.item for c in part.copies))]
-                self._take(found, data, [n for p in paths for n in todo.changed.get(p, ())])
+                self._take(
+                    found, listing.place, [n for p in paths for n in todo.changed.get(p, ())]
+                )
 
     def _take(self, found: Embedded, data: str, remove: Sequence[int]) -> None:
         """Commit a part of the pictures; what has the bytes of a known one gets no row."""
@@ -175,7 +179,7 @@ class _Update:
         ]
         removed = sum(sha256 in self.todo.removed for _, _, sha256 in copies)
         self.aside += [copy_entry(p, m, data, sha, self.todo.removed) for p, m, sha in copies]
-        self.aside += _problems_aside(found.problems, data)
+        self.aside += problem_entries(found.problems, data)
         table = found.table.filter(pa.array(fresh))
         rows = Addition(vectors=found.vectors[fresh], table=prepared(table, data))
         self._commit([rows], remove)
@@ -213,8 +217,8 @@ def refresh(retriever: Retriever, how: EmbedOptions, say: Say = print) -> Update
                 "embeddings or in Python; `vlp index add` names some"
             )
         for source in reversed(sources):
-            data, options = source["data"], DataOptions(**source["options"])
-            one = add_pictures(retriever, data, options, how=how, remove_lost=True, say=say)
+            listing = Listing(source["data"], DataOptions(**source["options"]), say)
+            one = add_pictures(retriever, listing, how=how, remove_lost=True, say=say)
             sums = {name: getattr(total, name) + getattr(one, name) for name in vars(total)}
             total = Updated(**sums)
     return total
@@ -235,7 +239,7 @@ def remove_rows(store: Store, ids: Sequence[int]) -> None:
         if set(names) <= snapshot.columns.keys():
             for path, mark, data, sha256 in zip(*_columns(snapshot, rows, names), strict=True):
                 if None not in (path, mark, data, sha256):
-                    aside.append(_entry(path, mark, data, sha256=sha256, problem=REMOVED))
+                    aside.append(entry(path, mark, data, sha256=sha256, problem=REMOVED))
         sources = Sources(data=snapshot.manifest.sources, aside=aside_table(aside))
         store.change(remove=ids, sources=sources)
 
@@ -243,57 +247,3 @@ def remove_rows(store: Store, ids: Sequence[int]) -> None:
 def _columns(snapshot: Snapshot, rows: Any, names: Sequence[str]) -> list[list[Any]]:  # noqa: ANN401
     table = snapshot.table(rows, names)
     return [table.column(name).to_pylist() for name in names]
-
-
-def _problems_aside(problems: Sequence[Problem], data: str) -> list[Entry]:
-    """Entries of pictures that cannot be read; one that may be by now is tried each time."""
-    return [
-        _entry(bad.item.image_path, bad.item.mark, data, problem=bad.problem)
-        for bad in problems
-        if bad.lasting and is_text(bad.item.image_path)
-    ]
-
-
-def copy_entry(path: str, mark: str, data: str, sha256: str, removed: Collection[str]) -> Entry:
-    """Of a picture with known bytes; what was removed by hand stays removed in all its copies."""
-    problem = REMOVED if sha256 in removed else None
-    return _entry(path, mark, data, sha256=sha256, problem=problem)
-
-
-def _entry(
-    path: str, mark: str, data: str, *, sha256: str | None = None, problem: str | None = None
-) -> Entry:
-    """One row of `ASIDE`."""
-    told = {"image_path": path, "mark": mark, "sha256": sha256, "problem": problem}
-    return {**told, INDEXED_FROM: data}
-
-
-def prepared(table: pa.Table, data: str | None) -> pa.Table:
-    """Metadata as an index holds them.
-
-    What is said of copies moves aside, where it stays true when they change.
-
-    Raises:
-        InputError: a column has a name that the index needs.
-    """
-    table = table.drop_columns([n for n in (COPIES, COPY_MARKS) if n in table.schema.names])
-    for name in (ID, INDEXED_FROM):
-        if name in table.schema.names:
-            raise InputError(f"the column {name!r} is the index's own; rename that of the data")
-    if data is None:
-        return table
-    return table.append_column(INDEXED_FROM, pa.array([data] * len(table), pa.string()))
-
-
-def with_source(
-    sources: Sequence[Mapping[str, Any]], data: str, options: DataOptions
-) -> list[dict[str, Any]]:
-    """The data of an index with one among them; what was there keeps its place."""
-    found = {str(source["data"]): dict(source) for source in sources}
-    found[data] = {"data": data, "options": asdict(options)}
-    return list(found.values())
-
-
-def absolute(data: str) -> str:
-    """A path, or a pattern of paths, that means the same from any folder."""
-    return str(Path(data).expanduser().absolute())

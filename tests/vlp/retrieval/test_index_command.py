@@ -7,6 +7,7 @@ import pytest
 from tests.vlp.retrieval.embedding.killed_jobs import crash
 from tests.vlp.retrieval.indexed_folders import contents, draw, on_disk, rows
 from vlp.retrieval.retriever import Retriever
+from vlp.retrieval.store import Store
 
 
 def test_a_folder_becomes_an_index(index, photos, encoder):
@@ -161,6 +162,18 @@ def test_misuse_is_told_in_one_line(
         status, _, err = vlp("index", *arguments)
         assert (status, "is one process" in err) == (2, True), err
     assert contents(index, encoder) == before
+
+
+def test_one_at_a_time(index, photos, vlp):
+    """Else each would forget what the other has noted of the data."""
+    draw(photos / "9.png", seed=9)
+    before = rows(index)
+    commands = (("refresh", index), ("add", index, photos), ("remove", index, "--ids", "3"))
+    with Store(index).exclusive():
+        for arguments in commands:
+            status, out, err = vlp("index", *arguments)
+            assert (status, out, "another process is changing" in err) == (1, "", True), err
+    assert rows(index) == before
 
 
 def test_killed_wherever_the_same_command_goes_on(photos, model_folder, encoder, tmp_path):

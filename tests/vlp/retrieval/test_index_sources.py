@@ -10,7 +10,7 @@ import pytest
 
 from tests.vlp.retrieval.embedding.pictures_made import picture, shard_of
 from tests.vlp.retrieval.indexed_folders import contents, draw, on_disk, rows
-from vlp.retrieval import pictures
+from vlp.retrieval import indexing, pictures
 from vlp.retrieval.embedding import decoding
 from vlp.retrieval.store import Store
 
@@ -134,6 +134,22 @@ def test_a_file_that_could_not_be_read_is_tried_again(index, photos, vlp, encode
     monkeypatch.undo()
     assert "1 added" in vlp("index", "refresh", index)[1]
     assert contents(index, encoder) == on_disk(photos)
+
+
+def test_copies_share_their_captions_however_far_apart(
+    vlp, photos, model_folder, tmp_path, monkeypatch
+):
+    """Two pictures a commit."""
+    monkeypatch.setattr(indexing, "_AT_ONCE", 2)
+    shutil.copy(photos / "0.png", photos / "z.png")
+    for name, text in (("0", "a dog"), ("z", "a cat"), ("5", "a tree")):
+        (photos / f"{name}.txt").write_text(text)
+    given = (photos, "--model", model_folder, "--output", tmp_path / "i")
+    assert "8 added, 1 copy" in vlp("index", *given)[1]
+    told = {os.path.basename(row["image_path"]): row["captions"] for row in rows(tmp_path / "i")}
+    assert told.pop("0.png") == ["a dog", "a cat"]
+    assert told.pop("5.png") == ["a tree"]
+    assert not any(told.values())
 
 
 def test_names_that_are_no_text_are_reported(index, photos, vlp, encoder):

@@ -16,14 +16,21 @@ from vlp.errors import InputError, RunError
 from vlp.retrieval.backends import milvus
 from vlp.retrieval.backends.milvus import MilvusBackend
 from vlp.retrieval.backends.milvus_collection import Collection
+from vlp.retrieval.store import Store
 
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "index"
+    return make_case(folder, Case("", "milvus"), clustered(300, DIM, 1)).folder
+
+
 @pytest.fixture
-def in_folder(tmp_path):
-    return make_case(tmp_path / "index", Case("", "milvus"), clustered(300, DIM, 1))
+def in_folder(whole, tmp_path):
+    return Store(shutil.copytree(whole, tmp_path / "index"))
 
 
 class TestFolder:

@@ -207,7 +207,7 @@ class TestServerThatIsAway:
             add(store, ONE)
         with pytest.raises(RunError, match=named):
             store.change(remove=np.arange(290), say=silent)
-        with pytest.raises(InputError, match=rf"{named}, or name none: "):
+        with pytest.raises(InputError, match=rf"{named}, or give none: "):
             store.rebuild("milvus", options, silent)
         assert (content(store.snapshot()), store.snapshot().manifest) == before
         assert leftovers(store.folder) == ["milvus-collections.json"]

@@ -138,10 +138,10 @@ def test_each_row_is_copied_few_times(tmp_path, monkeypatch):
     save = segments._save
     monkeypatch.setattr(segments, "_save", lambda p, a: (written.append(len(a)), save(p, a)))
     store = make_store(tmp_path / "index")
-    for turn in range(128):
+    for turn in range(64):
         store.change(add=[addition(1, turn)], say=silent)
     assert len(store.snapshot().manifest.segments) == 1
-    assert sum(written) / 2 <= 128 * (math.log2(128) + 1)  # vectors and hubness
+    assert sum(written) / 2 <= 64 * (math.log2(64) + 1)  # vectors and hubness
 
 
 def test_segments_are_few_whatever_their_lengths(tmp_path):

@@ -91,6 +91,8 @@ class FaissIndex:
                 "factory: only IVF... and HNSW..., with a transform before them or not, can be "
                 "tuned; vectors are rescored by themselves, and the backend exact looks at all"
             )
+        if self.has_cells and inner.nlist < 1:
+            raise InputError("factory: IVF0 has no cells")
         self._inner = inner
 
     @classmethod
@@ -108,8 +110,6 @@ class FaissIndex:
                 f"factory {factory!r} cannot be had for vectors of {dim} numbers: {_reason(error)}"
             ) from None
         made = cls(index)
-        if made.has_cells and made._inner.nlist < 1:
-            raise InputError(f"factory {factory!r} has no cells")
         if made.has_cells:
             made._inner.cp.niter = _ROUNDS
         return made
@@ -121,11 +121,12 @@ class FaissIndex:
         Raises:
             InputError: of no vectors.
         """
+        faiss = import_faiss()
         try:
-            cls.make(factory, _USUAL_DIM)
-        except InputError as error:
+            cls(faiss.index_factory(_USUAL_DIM, factory, faiss.METRIC_INNER_PRODUCT))
+        except RuntimeError as error:
             if "dimension" not in str(error):  # of the vector: another may fit
-                raise
+                raise InputError(f"factory {factory!r}: {_reason(error)}") from None
 
     @classmethod
     def read(cls, path: Path, *, mapped: bool) -> "FaissIndex":

@@ -69,7 +69,7 @@ class MilvusBackend(Backend):
             with Collection(server) as connection:
                 connection.exists()
         except AwayError as error:
-            raise InputError(f"{error}, or name none: Milvus Lite keeps a file") from error
+            raise InputError(f"{error}, or give none: Milvus Lite keeps a file") from error
         except RunError as error:
             raise InputError(f"{error} (it takes a token from {TOKEN})") from error
         return {"server": server}
