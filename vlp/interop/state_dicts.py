@@ -80,7 +80,9 @@ def read_pickle(path: Path) -> Any:  # noqa: ANN401 (a file may hold anything)
     except Exception as error:  # a damaged pickle raises anything
         foreign = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
         if foreign is None:
-            reason = str(error).strip().partition("\n")[0]
+            # torch's own message tells how to switch the protection off
+            known = error.strerror if isinstance(error, OSError) else None
+            reason = known or "torch did not write it, or it is damaged"
             raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
         raise InputError(
             f"{path} holds more than tensors ({foreign[1]}), which is not loaded, since it could "
