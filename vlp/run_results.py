@@ -42,7 +42,7 @@ def read_results(checkpoint: Path) -> list[dict[str, Any]]:
         lines, bad = _read(path)
         if bad:
             log.warning("%s: %d lines are no result", path, len(bad))
-        found += [line for line in lines if _fingerprint(line) == card.fingerprint]
+        found += [line for line in lines if fingerprint_of(line) == card.fingerprint]
     return _newest(found)
 
 
@@ -83,7 +83,8 @@ def _is_result(line: dict[str, Any]) -> bool:
     return all(isinstance(line.get(name), kind) for name, kind in _NEEDED.items())
 
 
-def _fingerprint(line: dict[str, Any]) -> object:
+def fingerprint_of(line: dict[str, Any]) -> object:
+    """The fingerprint of the model that a result is of; None where it names none."""
     checkpoint = line.get("checkpoint")
     return checkpoint.get("sha256") if isinstance(checkpoint, dict) else None
 

@@ -12,6 +12,7 @@ from vlp.encoder import BaseEncoder
 from vlp.export.encoders import logit_bias, parameters
 from vlp.export.markdown import Raw, fenced, render
 from vlp.export.probe import Checked
+from vlp.export.sharing import without_folders
 from vlp.export.snippet import PACKAGES, exact_pictures, usage
 
 _LIBRARY = {"onnx": "onnx"}  # as the Hub calls them, where it differs from ours
@@ -42,6 +43,7 @@ def model_card(content: CardContent) -> str:
     encoder, card = content.encoder, content.card
     exact = exact_pictures(content.form, encoder)
     recipe = card.recipe if card else {}
+    whole = yaml.safe_dump(recipe, allow_unicode=True)
     return render(
         "card.md.j2",
         front_matter=Raw(_front_matter(content.form)),
@@ -58,7 +60,9 @@ def model_card(content: CardContent) -> str:
         model=list(_model(encoder)),
         largest=f"{content.checked.largest:.0e}",
         recipe=list(_recipe(card)) if card and recipe else [],
-        whole_recipe=fenced(yaml.safe_dump(recipe, allow_unicode=True), "yaml"),
+        whole_recipe=fenced(whole, "yaml"),
+        cut=".../" in whole,
+        metrics=_METRICS,
         header=_HEADER,
         rule=[Raw(sign) for sign in _RULE],
         results=[row for record in content.results for row in _rows(record)],
@@ -80,12 +84,12 @@ def _summary(content: CardContent) -> str:
     return (
         f"A dual encoder: pictures and texts become vectors of {encoder.width} numbers and unit "
         "length, whose dot product says how well they fit. "
-        f"Exported from {encoder.description['model']} for {content.form}."
+        f"Exported from {without_folders(encoder.description['model'])} for {content.form}."
     )
 
 
 def _model(encoder: BaseEncoder) -> Iterable[tuple[str, object]]:
-    yield "architecture", encoder.description["model"]
+    yield "architecture", without_folders(encoder.description["model"])
     image, every = parameters(encoder)
     yield "parameters", f"{every:,}, of these {image:,} in the image tower"
     yield "activation", encoder.description["act"]
@@ -103,16 +107,15 @@ def _model(encoder: BaseEncoder) -> Iterable[tuple[str, object]]:
     yield "texts", f"{encoder.context_length} tokens, start and end included; longer ones are cut"
 
 
-def _recipe(card: Card | None) -> Iterable[tuple[str, object]]:
-    if card is None:
-        return
+def _recipe(card: Card) -> Iterable[tuple[str, object]]:
     recipe = card.recipe
     yield "samples seen", f"{card.samples_seen:,} in {card.step:,} steps"
     yield "weights", card.weights
     yield "objectives", "; ".join(_objectives(recipe.get("objectives")))
     for name, source in _entries(recipe, "data", "sources"):
-        weight = source.get("weight")
-        yield f"data: {name}", f"{source.get('shards')}" + (f", weight {weight}" if weight else "")
+        shards, weight = source.get("shards"), source.get("weight")
+        what = ", ".join(map(str, shards)) if isinstance(shards, list) else str(shards)
+        yield f"data: {name}", what + (f", weight {weight}" if weight else "")
     yield "batch", recipe.get("batch")
     yield "precision", recipe.get("precision")
     optim = recipe.get("optim")
@@ -148,7 +151,9 @@ def _rows(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
     names = [name for name in metrics if name in chance] or list(metrics)
     main = record.get("main")
     names = list(dict.fromkeys([*([main] if main in metrics else []), *names]))[:_METRICS]
-    what = (str(record["dataset"]), str(record.get("split") or _NONE), str(record["task"]))
+    language = record.get("language") or "en"
+    dataset = without_folders(record["dataset"]) + (f" ({language})" if language != "en" else "")
+    what = (dataset, str(record.get("split") or _NONE), str(record["task"]))
     n = " / ".join(f"{counts[k]:,} {k}" for k in ("images", "texts", "classes") if counts.get(k))
     return [
         (

@@ -11,11 +11,12 @@ from vlp.data.files import write_json, write_text
 from vlp.encoder import BaseEncoder
 from vlp.errors import InputError
 from vlp.export.card import CardContent, model_card
-from vlp.export.output import MARK, check_output, write_folder
+from vlp.export.output import MARK, check_output, files_of, write_folder
 from vlp.export.probe import Checked
+from vlp.export.sharing import shared_card, without_folders
 from vlp.export.snippet import loaders
 from vlp.loading import load
-from vlp.run_results import read_results, read_results_file
+from vlp.run_results import fingerprint_of, read_results, read_results_file
 
 FORMATS = ("open_clip", "transformers", "sentence-transformers", "onnx")
 
@@ -26,7 +27,7 @@ class Exported:
 
     folder: Path
     form: str
-    files: list[tuple[str, int]]  # names and bytes
+    files: list[tuple[str, int]]  # names and bytes, without the mark
     checked: Checked
     fingerprint: str
     loaders: list[str]  # calls that load it
@@ -47,7 +48,7 @@ def export_model(
         checkpoint: what `vlp.load` takes.
         form: one of `FORMATS`.
         output: the folder; absent, empty, or with `overwrite` an earlier export.
-        overwrite: replace an earlier export, in one step.
+        overwrite: replace an earlier export, in one step; refused where its files were changed.
         results: a file of results for the card; default those that the checkpoint's run holds.
         tell: gets a line at the beginning of each step that may take long.
 
@@ -75,8 +76,9 @@ def export_model(
             form=form, folder=output, encoder=encoder, checked=checked, card=card, results=found
         )
         write_text(folder / "README.md", model_card(content))
-        write_json(folder / MARK, _mark(form, encoder, checked))
-        return checked, _files(folder)
+        files = files_of(folder)
+        write_json(folder / MARK, {**_mark(form, encoder, checked), "files": files})
+        return checked, list(files.items())
 
     checked, files = write_folder(output, fill)
     return Exported(
@@ -118,7 +120,8 @@ def _writer(form: str) -> Writer:
 
 
 def _card_of(encoder: BaseEncoder) -> Card | None:
-    return read_card(Path(encoder.path)) if encoder.path else None
+    card = read_card(Path(encoder.path)) if encoder.path else None
+    return None if card is None else shared_card(card)
 
 
 def _results_of(encoder: BaseEncoder) -> list[dict[str, Any]]:
@@ -133,9 +136,9 @@ def _own(
     Raises:
         InputError: none is.
     """
-    found = [line for line in given if _fingerprint(line) == encoder.fingerprint]
+    found = [line for line in given if fingerprint_of(line) == encoder.fingerprint]
     if not found:
-        others = sorted({str(_fingerprint(line))[:12] for line in given})
+        others = sorted({str(fingerprint_of(line))[:12] for line in given})
         raise InputError(
             f"--results {path}: none of its {len(given)} results is of this model, whose "
             f"fingerprint is {encoder.fingerprint[:12]}; they are of {', '.join(others)}"
@@ -143,22 +146,12 @@ def _own(
     return found
 
 
-def _fingerprint(line: dict[str, Any]) -> object:
-    checkpoint = line.get("checkpoint")
-    return checkpoint.get("sha256") if isinstance(checkpoint, dict) else None
-
-
 def _mark(form: str, encoder: BaseEncoder, checked: Checked) -> dict[str, Any]:
     return {
         "schema": 1,
         "format": form,
-        "model": encoder.description["model"],
+        "model": without_folders(encoder.description["model"]),
         "fingerprint": encoder.fingerprint,
         "largest_difference": checked.largest,
         "vlp": version("vlp"),
     }
-
-
-def _files(folder: Path) -> list[tuple[str, int]]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]

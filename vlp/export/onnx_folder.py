@@ -6,6 +6,7 @@ features of unit norm.
 
 import contextlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ IMAGE_FILE, TEXT_FILE, TOKENIZER_FILE = "image.onnx", "text.onnx", "tokenizer.js
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _INSIDE = 1 << 30  # bytes of weights that go into the file itself, which may hold 2 GiB
 _TORCH = (2, 6)
+_PREPARED = ("resize_mode", "interp", "mean", "std")
 
 
 def check_installed() -> None:
@@ -140,9 +142,15 @@ def _export(module: nn.Module, example: Tensor, path: Path, names: tuple[str, st
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Without what the exporter tells of its own steps."""
+    log = logging.getLogger("onnxscript")
+    level = log.level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        yield
+        log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 def _run(path: Path, values: Tensor) -> Tensor:
@@ -167,7 +175,10 @@ def _description(encoder: BaseEncoder, opset: int) -> dict[str, Any]:
             "file": IMAGE_FILE,
             "input": {"name": "pixels", "dtype": "uint8", "shape": ["batch", 3, height, width]},
             "output": {"name": "image_features", **features},
-            "preprocessing": {**encoder.protocol, "normalisation": "inside the model"},
+            "preprocessing": {
+                **{name: encoder.protocol[name] for name in _PREPARED},
+                "normalisation": "inside the model",
+            },
         },
         "text": {
             "file": TEXT_FILE,

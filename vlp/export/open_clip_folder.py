@@ -11,12 +11,13 @@ from typing import Any
 import open_clip
 import torch
 
-from vlp.checkpoint import Card, publish, published_state
+from vlp.checkpoint import Card, publish, published_state, read_card
 from vlp.data.files import write_json
 from vlp.encoder import BaseEncoder, Encoder
 from vlp.errors import InputError
 from vlp.export import probe
 from vlp.export.probe import Checked
+from vlp.export.sharing import shared_card
 from vlp.published import CAPTIONER_FILE, CARD_FILE
 
 _UNKNOWN: dict[str, Any] = {"weights": "last", "samples_seen": 0, "step": 0, "recipe": {}}
@@ -42,8 +43,8 @@ def write_open_clip(encoder: BaseEncoder, folder: Path, card: Card | None) -> Ch
         )
     model = encoder.model
     publish(folder, published_state(model), model.description, encoder.tokenizer, _UNKNOWN)
-    if card is not None:
-        write_json(folder / CARD_FILE, asdict(card))
+    if card := card or read_card(folder):
+        write_json(folder / CARD_FILE, asdict(shared_card(card)))
     return _check(encoder, folder)
 
 

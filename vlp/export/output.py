@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from vlp.data.leftovers import remove_leftovers
 from vlp.errors import InputError, RunError
+from vlp.published import COMPLETE_FILE
 
 MARK = "vlp_export.json"  # says of a folder that it is an export, and of what
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
@@ -22,11 +23,12 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     """Refuse a place that an export may not be written to.
 
     Raises:
-        InputError: a file, or a folder with anything else than an earlier export that may be
-            replaced.
+        InputError: a file, a place inside a checkpoint, or a folder with anything else than an
+            earlier export, as it was written, that may be replaced.
     """
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise InputError(f"--output {output}: there is a file or a link, and no folder")
+    _check_parents(output)
     if not output.exists():
         return
     if output.samefile(Path.cwd()):
@@ -37,20 +39,45 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"--output {output}: the folder is not empty; --overwrite replaces an earlier export"
         )
-    if not is_export(output):
+    written = _written(output)
+    if written is None:
         raise InputError(
             f"--output {output}: the folder is no earlier export (it has no {MARK}), so "
             "--overwrite does not replace it"
         )
+    if other := sorted(name for name, _ in files_of(output).items() - written.items()):
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        raise InputError(
+            f"--output {output}: --overwrite would remove what was added or edited since the "
+            f"export: {', '.join(other[:3])}{more}; move it away, or choose another folder"
+        )
 
 
-def is_export(folder: Path) -> bool:
-    """Whether a folder has been written by an export."""
+def _check_parents(output: Path) -> None:
+    for parent in Path(os.path.abspath(output)).parents:
+        if (parent / COMPLETE_FILE).is_file():
+            raise InputError(
+                f"--output {output}: it is inside the checkpoint {parent}, and would go when a "
+                "newer one takes its place"
+            )
+
+
+def _written(folder: Path) -> dict[str, int] | None:
+    """The files that an export wrote here, as `files_of` gives them; None if none did."""
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(mark, dict) and "format" in mark
+        return None
+    files = mark.get("files") if isinstance(mark, dict) else None
+    return files if isinstance(files, dict) else None
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """Of all files below a folder the names and bytes, that which marks it as an export apart."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    found.pop(MARK, None)
+    return found
 
 
 def write_folder(output: Path, fill: Callable[[Path], Filled]) -> Filled:

@@ -5,18 +5,21 @@ go through CLIPImageProcessor or SiglipImageProcessor, which differ from torchvi
 open_clip prepares them, in how they round and in where they crop.
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from transformers import CLIPModel, SiglipModel
 
+from vlp.data.files import write_json
 from vlp.encoder import BaseEncoder, Encoder
 from vlp.errors import InputError
 from vlp.export import cleaning
 from vlp.export.clip_model import clip_obstacles, to_clip
 from vlp.export.encoders import logit_bias
 from vlp.export.probe import Checked
+from vlp.export.sharing import without_folders
 from vlp.export.siglip_model import siglip_obstacles, to_siglip
 from vlp.export.tokenizer_json import write_tokenizer
 from vlp.export.transformers_check import check_folder, quiet
@@ -28,9 +31,10 @@ from vlp.export.transformers_files import (
     write_image_processor,
     write_tokenizer_files,
 )
-from vlp.interop.huggingface import CLIP, SIGLIP, HuggingFaceEncoder
+from vlp.interop.huggingface import CLIP, CONFIG_FILE, SIGLIP, HuggingFaceEncoder
 
 _PIPELINE = 64  # tokens
+_DTYPES = ("dtype", "torch_dtype")  # by transformers 5 and 4
 _COPIED = (".json", ".safetensors", ".txt", ".model")
 ROUNDS = (
     "its image processor resizes with other roundings than in training, unless it is loaded with "
@@ -129,11 +133,29 @@ def _notes(encoder: Encoder, family: str) -> list[str]:
 def _copy(encoder: HuggingFaceEncoder, folder: Path) -> list[str]:
     """The files of the folder; SigLIP's tokenizer learns to lower-case, as the models need it."""
     assert encoder.path is not None
+    trained = encoder.model.config.vision_config.image_size
+    if encoder.image_size != (trained, trained):
+        raise InputError(
+            f"its image processor gives pictures of {encoder.image_size}, and the model reads "
+            f"{trained}: transformers itself refuses them. Formats that can: onnx"
+        )
     for path in sorted(Path(encoder.path).iterdir()):
         if path.is_file() and path.suffix in _COPIED and not path.name.startswith("vlp"):
             shutil.copyfile(path, folder / path.name)
+    notes = _load_as_float32(folder)
     ids = [encoder.tokenizer([text])["input_ids"] for text in ("A PHOTO", "a photo")]
     if encoder.family == CLIP or ids[0] == ids[1]:
-        return []
+        return notes
     write_tokenizer_files(folder, write_tokenizer(encoder), SIGLIP, named(encoder.tokenizer))
-    return ["its tokenizer lower-cases; that of the exported folder leaves it to its caller"]
+    return [*notes, "its tokenizer lower-cases; that of the model's folder leaves it to its caller"]
+
+
+def _load_as_float32(folder: Path) -> list[str]:
+    """Have transformers 5 compute as we do, where it would in the half precision of the file."""
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    parts = [config, *(config[name] for name in ("text_config", "vision_config") if name in config)]
+    found = {part.pop(name, None) for part in parts for name in _DTYPES} - {None, "float32"}
+    write_json(folder / CONFIG_FILE, without_folders({**config, "dtype": "float32"}))
+    if not found:
+        return []
+    return [f"its weights, stored as {', '.join(sorted(found))}, are loaded as float32"]

@@ -132,6 +132,24 @@ def test_a_model_of_which_nothing_is_known_says_so(tmp_path):
     assert "was not evaluated" in text
 
 
+def test_a_card_does_not_say_where_on_the_machine_things_were(run, tmp_path):
+    sources = {
+        "mine": {"shards": ["/home/me/cc/{0..9}.tar", "~/x/", "s3://bucket/cc"]},
+        "far": {"shards": "C:\\me\\shards", "sidecars": ["/home/me/quality"]},
+    }
+    recipe = {**RECIPE, "run": "/home/me/runs/x", "data": {"sources": sources}}
+    own = make_run(tmp_path / "own", recipe)
+    card_of(own, tmp_path / "out")
+    assert not any(b"/me/" in path.read_bytes() for path in (tmp_path / "out").iterdir())
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    whole = yaml.safe_load(re.search(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[1])
+    assert whole["run"] == ".../x"
+    found = {name: source["shards"] for name, source in whole["data"]["sources"].items()}
+    assert found == {"mine": [".../{0..9}.tar", ".../x", "s3://bucket/cc"], "far": ".../shards"}
+    assert "only the names are shown" in text
+    assert "only the names are shown" not in card_of(run, tmp_path / "other")
+
+
 NASTY = "a|b `c` ``` <script>x</script> [d](http://e) *f* \n# g\n---\n| h |"
 
 
@@ -171,6 +189,6 @@ def test_programs_of_the_cards_run(run, tmp_path, monkeypatch):
     images, texts = open_clip_features(model, [saved], ["a photo of a dog", "a photo of a cat"])
     assert (names["texts"] - texts).abs().max() <= 1e-5
     assert (names["images"] - images).abs().max() > 1e-3
-    found = names["model"].get_image_features(pixel_values=names["pixel_values"])
+    found = names["model"].get_image_features(pixel_values=names["inputs"]["pixel_values"])
     found = getattr(found, "pooler_output", found)
     assert (found / found.norm(dim=-1, keepdim=True) - images).abs().max() <= 1e-5

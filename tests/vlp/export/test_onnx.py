@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 
 import vlp
@@ -27,6 +28,7 @@ from vlp.errors import InputError
 from vlp.export import onnx_folder
 from vlp.export.exporting import export_model
 from vlp.export.snippet import usage
+from vlp.export.tokenizer_json import write_tokenizer
 
 TINY_TEXT = {**TEXT, "width": 16, "layers": 1, "context_length": 12}
 TIMM = {
@@ -34,21 +36,14 @@ TIMM = {
     "vision_cfg": {"image_size": 64, **CONVOLUTIONAL},
     "text_cfg": TINY_TEXT,
 }
-MODELS = {
-    "timm": (TIMM, {}, 64),
-    "coca": (COCA, {"resize_mode": "squash"}, 32),
-}
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory):
-    """Of each model its folder and what has been exported."""
+def exported(tmp_path_factory):
+    """A model's folder and what has been exported of it; an export takes seconds."""
     root = tmp_path_factory.mktemp("exports")
-    found = {}
-    for name, (config, more, _) in MODELS.items():
-        folder = write_model(root / name, config, {**PREPROCESSING, **more})
-        found[name] = folder, export_model(folder, "onnx", root / f"{name} out")
-    return found
+    folder = write_model(root / "timm", TIMM)
+    return folder, export_model(folder, "onnx", root / "timm out")
 
 
 def run(folder, tower, values):
@@ -62,11 +57,9 @@ def token_rows(folder, texts):
     return np.array([row.ids for row in rows], dtype=np.int64)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_features_are_those_of_open_clip(name, exports):
-    folder, done = exports[name]
-    side = MODELS[name][2]
-    images = pictures((side, side), (3 * side, 2 * side), (side + 3, side))
+def test_features_are_those_of_open_clip(exported):
+    folder, done = exported
+    images = pictures((64, 64), (192, 128), (67, 64))
     image, text = open_clip_features(folder, images, TEXTS)
     pixels = torch.stack([vlp.load(folder, device="cpu").preprocess(own) for own in images])
     assert (run(done.folder, "image", pixels.numpy()) - image).abs().max() <= 1e-5
@@ -97,11 +90,32 @@ def test_the_program_of_the_card_prepares_pictures_as_open_clip(name, tmp_path):
     sizes = [(64, 64), (67, 64), (64, 71), (65, 66), (200, 31), (7, 90), (129, 64), (40, 24)]
     for image in pictures(*sizes, (32, 32), (10, 9)):
         assert np.array_equal(names["prepare"](image), encoder.preprocess(image).numpy())
+    turned = image.copy()
+    turned.getexif()[274] = 6  # taken with the camera on its side: EXIF's orientation
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    assert np.array_equal(names["prepare"](turned), encoder.preprocess(upright).numpy())
 
 
-@pytest.mark.parametrize("family", ["clip", pytest.param("siglip", marks=pytest.mark.slow)])
-def test_folders_of_hugging_face(family, tmp_path, monkeypatch):
-    folder = build_folder(tmp_path / "model", family)
+def test_text_towers_of_other_kinds(tmp_path):
+    """That of CoCa, with a class token, by open_clip, and CLIP's by transformers."""
+    coca = write_model(tmp_path / "coca", COCA)
+    _, expected = open_clip_features(coca, pictures((32, 32)), TEXTS)
+    clip = vlp.load(build_folder(tmp_path / "clip", "clip"), device="cpu")
+    words = ["a photo of two dogs", "DOGS on the LEFT", "", "red " * 30]
+    for encoder, texts, text in [
+        (vlp.load(coca, device="cpu"), TEXTS, expected),
+        (clip, words, clip.encode_text(words, report_truncated=False)),
+    ]:
+        rows = write_tokenizer(encoder).fixed.encode_batch(texts)
+        tokens = torch.tensor([row.ids for row in rows])
+        names = ("tokens", "text_features")
+        tower = onnx_folder.TextTower(encoder)
+        onnx_folder._export(tower, tokens[:2], tmp_path / "text.onnx", names)
+        assert (run(tmp_path, "text", tokens.numpy()) - text).abs().max() <= 1e-5
+
+
+def test_a_folder_of_hugging_face(tmp_path, monkeypatch):
+    folder = build_folder(tmp_path / "model", "siglip")
     export_model(folder, "onnx", tmp_path / "out")
     names = run_programs(tmp_path / "out", pictures((50, 50))[0], monkeypatch)
     encoder = vlp.load(folder, device="cpu")
@@ -115,8 +129,8 @@ def test_folders_of_hugging_face(family, tmp_path, monkeypatch):
     assert (ours - text).abs().max() <= 1e-5
 
 
-def test_the_description_says_what_goes_in_and_comes_out(exports):
-    _, done = exports["timm"]
+def test_the_description_says_what_goes_in_and_comes_out(exported):
+    folder, done = exported
     config = json.loads((done.folder / "config.json").read_text())
     image = onnxruntime.InferenceSession(done.folder / config["image"]["file"])
     text = onnxruntime.InferenceSession(done.folder / config["text"]["file"])
@@ -126,13 +140,12 @@ def test_the_description_says_what_goes_in_and_comes_out(exports):
     assert config["text"]["input"]["shape"] == ["batch", 12] == text.get_inputs()[0].shape
     assert config["text"]["output"]["name"] == text.get_outputs()[0].name
     assert config["image"]["output"]["shape"] == ["batch", 16] == image.get_outputs()[0].shape
-    assert config["logit_scale"] == pytest.approx(
-        float(vlp.load(exports["timm"][0], device="cpu").scale)
-    )
+    encoder = vlp.load(folder, device="cpu")
+    assert config["logit_scale"] == pytest.approx(float(encoder.scale))
 
 
-def test_the_graphs_do_not_say_where_they_were_made(exports):
-    _, done = exports["timm"]
+def test_the_graphs_do_not_say_where_they_were_made(exported):
+    _, done = exported
     for name in ("image.onnx", "text.onnx"):
         assert b".py" not in (done.folder / name).read_bytes()
 

@@ -66,7 +66,11 @@ def test_a_checkpoints_card_goes_along(tmp_path):
     state = published_state(model)
     publish(tmp_path / "run", state, model.description, tokenizer, facts)
     done = export_model(tmp_path / "run", "open_clip", tmp_path / "out")
-    before, after = ((tmp_path / name / "vlp.json").read_text() for name in ("run", "out"))
+    before, after = (
+        json.loads((tmp_path / name / "vlp.json").read_text()) for name in ("run", "out")
+    )
+    assert before.pop("name") == str(arch)
+    assert after.pop("name") == ".../arch.json"
     assert before == after
     assert done.fingerprint == Encoder(model, tokenizer).fingerprint
     assert load_file(tmp_path / "out" / "vlp_captioner.safetensors").keys()

@@ -15,7 +15,7 @@ from tests.vlp.export.tiny import write_model
 from vlp.errors import InputError, RunError
 from vlp.export import output as output_module
 from vlp.export.exporting import export_model
-from vlp.export.output import check_output, is_export, write_folder
+from vlp.export.output import check_output, files_of, write_folder
 
 
 def fill(text):
@@ -23,7 +23,7 @@ def fill(text):
         (folder / "weights").write_text(text)
         (folder / "inner").mkdir()
         (folder / "inner" / "config").write_text(text)
-        (folder / "vlp_export.json").write_text(json.dumps({"format": "open_clip"}))
+        (folder / "vlp_export.json").write_text(json.dumps({"files": files_of(folder)}))
         return text
 
     return write
@@ -156,10 +156,29 @@ def test_what_may_not_be_replaced(tmp_path, monkeypatch):
         check_output(tmp_path / "out", overwrite=True)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", "\udc80"])
+@pytest.mark.parametrize("name", [".git/HEAD", "README.md", "weights", "onnx/image.onnx"])
+def test_what_was_added_or_edited_since_is_not_replaced(name, tmp_path):
+    out = tmp_path / "out"
+    write_folder(out, fill("old"))
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("work of hours")
+    with pytest.raises(InputError, match=f"added or edited since the export: {name};"):
+        check_output(out, overwrite=True)
+    (out / name).unlink()
+    check_output(out, overwrite=True)
+
+
+def test_a_place_inside_a_checkpoint_is_refused(tmp_path):
+    (tmp_path / "complete.json").write_text("{}")
+    with pytest.raises(InputError, match=f"inside the checkpoint {tmp_path}"):
+        check_output(tmp_path / "model" / "out", overwrite=False)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"files": 1}', "\udc80"])
 def test_a_mark_that_is_none(content, tmp_path):
     (tmp_path / "vlp_export.json").write_bytes(content.encode("utf-8", "surrogateescape"))
-    assert not is_export(tmp_path)
+    with pytest.raises(InputError, match="is no earlier export"):
+        check_output(tmp_path, overwrite=True)
 
 
 def test_a_model_can_replace_the_export_that_it_is_loaded_from(tmp_path):
@@ -168,5 +187,4 @@ def test_a_model_can_replace_the_export_that_it_is_loaded_from(tmp_path):
     first = export_model(folder, "open_clip", out)
     again = export_model(out, "open_clip", out, overwrite=True)
     assert again.fingerprint == first.fingerprint
-    assert is_export(out)
     assert names(tmp_path) == ["model", "out"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor, pipeline
 
 import vlp
@@ -124,6 +125,31 @@ def test_folders_of_hugging_face_are_copied(family, tmp_path):
     assert (ours.encode_text(texts) - text).abs().max() <= 1e-5
     assert not (tmp_path / "out" / "pytorch_model.bin").exists()
     assert bool(done.checked.notes) == (family == "siglip")  # whose tokenizer kept capitals
+
+
+@pytest.mark.parametrize("said", ["float16", None])
+def test_weights_in_half_precision_are_loaded_as_we_do(said, tmp_path):
+    folder = build_folder(tmp_path / "model", "clip")
+    weights = folder / "model.safetensors"
+    halves = {name: value.half() for name, value in load_file(weights).items()}
+    save_file(halves, weights, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"dtype": said, "_name_or_path": "/home/me/models/clip"}
+    (folder / "config.json").write_text(json.dumps(config))
+    done = export_model(folder, "transformers", tmp_path / "out")
+    image, _ = transformers_features(tmp_path / "out", ALIKE, ["red"], **EXACT)
+    assert (vlp.load(folder, device="cpu").encode_image(ALIKE) - image).abs().max() <= 1e-5
+    assert bool(done.checked.notes) == (said is not None)
+    assert not any(b"/me/" in path.read_bytes() for path in (tmp_path / "out").iterdir())
+
+
+def test_pictures_of_another_size_than_the_models_are_refused(tmp_path):
+    folder = build_folder(tmp_path / "model", "siglip")
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    config["size"] = {"height": 32, "width": 32}
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"pictures of \(32, 32\).*reads 24.*can: onnx"):
+        export_model(folder, "transformers", tmp_path / "out")
 
 
 def test_a_wrong_conversion_is_not_kept(exports, tmp_path, monkeypatch):

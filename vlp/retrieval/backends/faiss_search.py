@@ -41,6 +41,7 @@ class Searcher:
         for query in queries:
             rows = self.index.nearest(query[None], setting, chosen)[0]
             rows = np.sort(rows[rows >= 0])
+            rows = rows[covered[rows]]  # not every version of faiss heeds selectors everywhere
             if len(rows) < min(k, count):  # the cells that were looked at hold too few
                 scores, rows = search_exactly(self.snapshot, query[None], k, allowed)
                 found.append((scores[0], rows[0]))
