@@ -6,7 +6,8 @@
 Everything goes through the index on disk as a search does, one query at a time, none of them in the
 index: half are pictures, half captions, which lie off the cloud of pictures.
 
-    exact   every row, memory-mapped; beside it numpy on float32 blocks and faiss' own Flat index
+    exact   every row, memory-mapped; beside it numpy, which widens each block to float32, and
+            faiss' own Flat index of float32
     faiss   the index that is chosen for the number of rows, in turns with exact
     adding  10,000 rows to it, beside building it anew; and the change that continues its file
 
@@ -15,7 +16,8 @@ at each change; building takes it long (HNSW, half an hour or more at a million 
 
 The vectors are made (`searching/features.py`): by default they lie as those of CLIP do, with
 `uniform` there is nothing near. Peak memory is that of a process that only opens and searches,
-mapped pages counted. Threads are what OMP_NUM_THREADS says, for all.
+mapped pages counted; that of autofaiss has built, too. Threads are what OMP_NUM_THREADS says, for
+all, but one query of the backend faiss takes one.
 """
 
 import json
@@ -120,7 +122,7 @@ def compare_exact(store: Store, asked: Vectors, folder: Path) -> list[set[int]]:
     take_turns(
         {
             "exact": lambda query: backend.search(query[None], _K, snapshot.live),
-            "numpy, float32 blocks": by_numpy,
+            "numpy, blocks to float32": by_numpy,
             "faiss Flat, twice the memory": lambda query: flat.search(query[None], _K),
         },
         some,
@@ -170,7 +172,8 @@ def show_peer(store: Store, asked: Vectors, truth: list[set[int]], folder: Path)
     print(
         f"clip-retrieval's way: autofaiss {told['factory']}, {told['parameters']}, built in "
         f"{told['build']:.1f} s; {1e3 * told['seconds']:.2f} ms a query; "
-        f"peak memory {told['memory'] / 1e9:.2f} GB; {told['bytes'] / 1e6:,.0f} MB"
+        f"peak memory {told['memory'] / 1e9:.2f} GB, building included; "
+        f"{told['bytes'] / 1e6:,.0f} MB"
     )
     show_recall(list(np.load(folder / "found.npy")), truth)
 

@@ -3,7 +3,8 @@
     python peer.py EMBEDDINGS QUERIES.npy FOUND.npy
 
 As `clip-retrieval index` calls it, with its limits of memory. Run by that environment's interpreter
-it prints JSON: factory, seconds of the build and of a query, peak memory; rows go to FOUND.npy.
+it prints JSON: factory, seconds of the build and of a query, peak memory of both; rows go to
+FOUND.npy.
 """
 
 import json

@@ -147,11 +147,15 @@ def test_many_segments_and_blocks_of_a_real_index(tmp_path):
     assert np.allclose(found[0][0, 0], truth[allowed, 0].max(), atol=CLOSE)
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many") / "index"
+    return make_store(folder, EXACT, clustered(100_000, 64, 9)).snapshot()
+
+
 @pytest.mark.parametrize("share", [1, 0.5, 0.01])
-def test_little_memory(tmp_path, share):
-    rows, dim = 100_000, 64
-    store = make_store(tmp_path / "index", EXACT, clustered(rows, dim, 9))
-    snapshot, asked = store.snapshot(), queries(1, dim, 10)
+def test_little_memory(many, share):
+    snapshot, rows, asked = many, len(many), queries(1, 64, 10)
     allowed = np.random.default_rng(0).random(rows) < share
     tracemalloc.start()
     search_exactly(snapshot, asked, 10, allowed)

@@ -1,5 +1,7 @@
 """faiss reaches the recall that it says, keeps up with changes, and refuses what cannot be."""
 
+import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,9 +25,10 @@ from tests.vlp.retrieval.backend_contract import (
 )
 from vlp.errors import InputError, RunError
 from vlp.retrieval.backends import faiss as backend
+from vlp.retrieval.backends import faiss_tuning
 from vlp.retrieval.backends.faiss_index import FEW, FaissIndex, Setting, choose_factory
 from vlp.retrieval.backends.faiss_search import interpolated
-from vlp.retrieval.backends.faiss_tuning import _ladder, _least
+from vlp.retrieval.backends.faiss_tuning import _ladder, _least, _tuned
 from vlp.retrieval.background import Background
 from vlp.retrieval.store import Store
 
@@ -52,9 +55,16 @@ def opened(store):
     return backend.FaissBackend(snapshot, mark.options, mark.state), snapshot
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of 700 rows with a file of faiss."""
+    folder = tmp_path_factory.mktemp("made") / "index"
+    return make_store(folder, IVF, clustered(700, DIM, 1)).folder
+
+
 @pytest.fixture
-def store(tmp_path):
-    return make_store(tmp_path / "index", IVF, clustered(700, DIM, 1))
+def store(made, tmp_path):
+    return Store(shutil.copytree(made, tmp_path / "index"))
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +151,31 @@ def test_what_is_out_of_reach_is_said(tmp_path):
     check_search(store, queries(5, 64, 56), 10)
 
 
+def test_the_breadth_that_is_said_is_that_of_the_search(tmp_path):
+    store = make_store(tmp_path / "index", Case("", "exact"), clustered(600, DIM, 14))
+    said = []
+    store.rebuild("faiss", {"factory": "HNSW16,SQ8"}, said.append)
+    breadth, candidates = map(int, re.search(r"efSearch (\d+), (\d+) cand", said[-1]).groups())
+    assert breadth >= candidates >= 10
+
+
+def test_what_is_reached_without_the_reserve_is_not_called_out_of_reach():
+    trial = mock.Mock(recalls=lambda _depth, _effort, counts: [0.955] * len(counts))
+    index = mock.Mock(most_effort=8)
+    assert _tuned(index, [trial], 10, 0.95)[1]
+    assert not _tuned(index, [trial], 10, 0.96)[1]
+
+
+def test_a_file_that_goes_while_it_is_opened_is_not_called_damaged(store, monkeypatch):
+    def late(path, _flags):
+        Path(path).unlink()
+        raise RuntimeError("could not open for reading")
+
+    monkeypatch.setattr(faiss, "read_index", late)
+    with pytest.raises(FileNotFoundError):  # by which readers take the newer state
+        opened(store)
+
+
 def test_the_same_rows_make_the_same_file(tmp_path):
     vectors = clustered(3000, DIM, 5)
     made = [make_store(tmp_path / name, IVF, vectors) for name in "ab"]
@@ -172,6 +207,7 @@ def test_new_rows_lie_beside_the_file_until_they_are_many(store, monkeypatch):
 def test_any_sequence_of_changes_that_continues_files(changes, seed):
     with (
         mock.patch.object(backend, "FEW", 20),
+        mock.patch.object(faiss_tuning, "_QUERIES", 10),  # its recall is of no interest here
         tempfile.TemporaryDirectory() as folder,
     ):
         store = make_store(Path(folder, "index"), IVF, clustered(350, DIM, seed))
@@ -288,6 +324,13 @@ def test_the_package_is_named_when_it_is_not_installed(store, monkeypatch):
         store.rebuild("faiss", {}, silent)
     with pytest.raises(InputError, match=r"pip install 'vlp\[faiss\]'"):
         opened(store)
+
+
+def test_a_search_in_a_mapped_file_starts_no_threads(store):
+    searcher, _ = opened(store)  # the lists live as long as it does
+    lists = faiss.downcast_InvertedLists(searcher._searcher.index._inner.invlists)
+    assert isinstance(lists, faiss.OnDiskInvertedLists)
+    assert lists.prefetch_nthread == 0
 
 
 def test_the_number_of_threads_is_left_alone(store):

@@ -11,7 +11,8 @@ from vlp.retrieval.backends.base import Backend, Change, Scores, best, check_no_
 from vlp.retrieval.snapshot import Mask, Rows, Snapshot, Vectors
 
 # A product in float16 misses that of two unit vectors by at most 2^-11 for the rounded query and
-# 2^-11 for the rounded result, as torch adds up in float32; a quarter more for norms of nearly 1.
+# 2^-11 for the rounded result, which is below 2, as torch adds up in float32. A quarter more: rows
+# may have norms up to 1.01, and sums in float32 are rounded, too.
 _ERROR = 2.5 * 2.0**-11
 _NARROW = 0.02  # share of allowed rows below which it is faster to fetch these alone
 _RESCORED = 1 << 15  # rows that are looked at again in one go

@@ -146,7 +146,7 @@ def _told(factory: str, rows: int, index: FaissIndex, tuned: Tuned) -> str:
         f"{value:.3f} on {tuned.queries[kind]} {kind}" for kind, value in tuned.recall.items()
     )
     return (
-        f"faiss {factory} of {rows:,} rows, {knob} {setting.effort}, {setting.candidates} "
+        f"faiss {factory} of {rows:,} rows, {knob} {index.effort(setting)}, {setting.candidates} "
         f"candidates: recall@{DEPTHS[0]} against exact {recall}; "
         f"{1e3 * tuned.seconds:.2g} ms a query (exact {1e3 * tuned.exact_seconds:.2g} ms)"
     )

@@ -144,11 +144,16 @@ class FaissIndex:
         path.stat()  # its own error names the file
         flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY if mapped else 0
         try:
-            return cls(faiss.read_index(str(path), flags))
+            found = cls(faiss.read_index(str(path), flags))
         except RuntimeError as error:
+            path.stat()  # or it went meanwhile, after a change by someone else
             raise InputError(
                 f"{path} is damaged, build the backend again: {_reason(error)}"
             ) from None
+        lists = faiss.downcast_InvertedLists(found._inner.invlists) if found.has_cells else None
+        if isinstance(lists, faiss.OnDiskInvertedLists):
+            lists.prefetch_nthread = 0  # starting its 32 threads takes longer than a search
+        return found
 
     def write(self, path: Path) -> None:
         """Write the file.
@@ -176,6 +181,10 @@ class FaissIndex:
         if self.has_cells:
             return max(1, int(self._inner.nlist) // 4)
         return max(16, min(len(self) // 4, 4096))
+
+    def effort(self, setting: Setting) -> int:
+        """That of a search: a walk through a graph must be as broad as it has candidates."""
+        return setting.effort if self.has_cells else max(setting.effort, setting.candidates)
 
     def train(self, snapshot: Snapshot) -> None:
         """Train on a sample of the snapshot's live rows.
@@ -219,8 +228,7 @@ class FaissIndex:
         if self.has_cells:
             inner = faiss.SearchParametersIVF(nprobe=setting.effort, sel=selector)
         else:
-            breadth = max(setting.effort, setting.candidates)
-            inner = faiss.SearchParametersHNSW(efSearch=breadth, sel=selector)
+            inner = faiss.SearchParametersHNSW(efSearch=self.effort(setting), sel=selector)
         options = inner
         if self._is_rotated:
             options = faiss.SearchParametersPreTransform(index_params=inner)

@@ -25,8 +25,8 @@ DEPTHS = (10, 100, 1000, 4000)  # those of pages, of groups, and of what hubness
 _QUERIES = 200  # of each kind to tune with, and as many others to measure with
 _BEYOND = 20  # a depth is worth an index when the rows are more than so many times it
 _RESERVE = 0.2  # of the recall that may be missed, kept as a reserve
-_OVERSAMPLED = (1.25, 2, 4, 8, 16, 32, 64)  # candidates for each row that is wanted, up to:
-_RESCORED = 1000  # and 4 for each
+_OVERSAMPLED = (1.25, 2, 4, 8, 16, 32, 64)  # candidates for each row that is wanted
+_RESCORED = 1000  # candidates at most, beside 4 for each row that is wanted
 _FEWER = 50  # queries of each kind do for the deeper ones, whose recall varies less
 
 
@@ -122,7 +122,7 @@ class Trial:
 def _tuned(
     index: FaissIndex, trials: list[Trial], depth: int, target: float
 ) -> tuple[Setting, bool]:
-    """(the least setting that reaches the target for each kind, whether one does)."""
+    """(the least setting that reaches the target and a reserve, whether it reaches the target)."""
     wanted = target + _RESERVE * (1 - target)
 
     def worst(effort: int, counts: Sequence[int]) -> list[float]:
@@ -136,8 +136,7 @@ def _tuned(
     enough = most[-1] - (1 - wanted) / 2
     count = next(count for count, recall in zip(counts, most, strict=True) if recall >= enough)
     effort = _least(efforts, lambda effort: worst(effort, [count])[0] >= wanted)
-    reached = effort != efforts[-1] or worst(effort, [count])[0] >= wanted
-    return Setting(effort, count), reached
+    return Setting(effort, count), worst(effort, [count])[0] >= target
 
 
 def _ladder(most: int) -> list[int]:
