@@ -1,9 +1,10 @@
-"""A tiny model, an index of it, and a client of a server."""
+"""A tiny model, indices of it, a client of a server, and a browser at its page."""
 
 import pytest
 
 from tests.vlp.huggingface_folders import build_folder
-from tests.vlp.serve.serving import client_of, make_index
+from tests.vlp.serve import page_fixtures as on
+from tests.vlp.serve.serving import client_of, make_index, serving
 
 
 @pytest.fixture(scope="session")
@@ -20,4 +21,33 @@ def colours(tmp_path_factory, checkpoint):
 @pytest.fixture(scope="module")
 def client(colours):
     with client_of({"colours": colours}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with on.browsing() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory, checkpoint):
+    return on.make_pictures(tmp_path_factory.mktemp("page"), checkpoint)
+
+
+@pytest.fixture(scope="module")
+def address(retriever):
+    with serving({"pictures": retriever}) as found:
+        yield found
+
+
+@pytest.fixture
+def expected_errors():
+    """What the browser may complain of: the picture whose file is gone."""
+    return [on.GONE]
+
+
+@pytest.fixture
+def page(browser, address, expected_errors):
+    with on.visiting(browser, address, expected_errors=expected_errors) as found:
         yield found

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from vlp.retrieval.retriever import Retriever
 
+GONE = r"404.*api/picture/pictures/7"  # the picture whose file is gone
 HOSTILE = '<img src=x onerror="document.title=1337"><script>document.title=1337</script>'
 FORMULA = '=HYPERLINK("http://example.com","dog")'
 SIZES = [(60, 40), (40, 60), (50, 50), (90, 30)]

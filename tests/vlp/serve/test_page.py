@@ -5,34 +5,9 @@ import re
 import pytest
 
 from tests.vlp.serve import page_fixtures as on
-from tests.vlp.serve.serving import serving
 from vlp.retrieval.query import Query
 
 pytestmark = pytest.mark.browser
-GONE = r"404.*api/picture/pictures/7"  # the picture whose file is gone
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with on.browsing() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def retriever(tmp_path_factory, checkpoint):
-    return on.make_pictures(tmp_path_factory.mktemp("page"), checkpoint)
-
-
-@pytest.fixture(scope="module")
-def address(retriever):
-    with serving({"pictures": retriever}) as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser, address):
-    with on.visiting(browser, address, expected_errors=[GONE]) as found:
-        yield found
 
 
 def captions(retriever, **query):
@@ -81,7 +56,7 @@ def test_the_address_restores_the_search(page, browser, address):
         page.keyboard.press("Tab")
     before = on.shown(page)
     assert len(before) == 12
-    with on.visiting(browser, address, page.url.removeprefix(address), [GONE]) as again:
+    with on.visiting(browser, address, page.url.removeprefix(address), [on.GONE]) as again:
         assert on.shown(again) == before
         assert again.input_value("#text") == "a & b = c #7"
         assert "without blue + green" in again.inner_text("#chips")
@@ -139,7 +114,7 @@ def test_a_link_to_a_large_picture(page, browser, address):
     page.click(".picture >> nth=3")
     title = page.inner_text("#lightbox-title")
     path = page.url.removeprefix(address)
-    with on.visiting(browser, address, path, [GONE]) as again:
+    with on.visiting(browser, address, path, [on.GONE]) as again:
         again.wait_for_selector("#lightbox[open]")
         assert again.inner_text("#lightbox-title") == title
         again.keyboard.press("Escape")

@@ -11,17 +11,6 @@ EXPECTED = [r"404.*api/picture/pictures/7", r"422.*api/search"]
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with on.browsing() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def retriever(tmp_path_factory, checkpoint):
-    return on.make_pictures(tmp_path_factory.mktemp("page"), checkpoint)
-
-
-@pytest.fixture(scope="module")
 def address(retriever, checkpoint, tmp_path_factory):
     other = make_index(tmp_path_factory.mktemp("other"), checkpoint)
     with serving({"pictures": retriever, "colours": other}) as found:
@@ -29,10 +18,14 @@ def address(retriever, checkpoint, tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, address):
-    with on.visiting(browser, address, expected_errors=EXPECTED) as found:
-        on.search(found, "a red circle")
-        yield found
+def expected_errors():
+    return EXPECTED
+
+
+@pytest.fixture
+def page(page):
+    on.search(page, "a red circle")
+    return page
 
 
 def captions(retriever, **query):

@@ -15,27 +15,9 @@ pytestmark = pytest.mark.browser
 EXPECTED = [r"404.*api/picture/pictures/7", r"4(13|22).*api/search"]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with on.browsing() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def retriever(tmp_path_factory, checkpoint):
-    return on.make_pictures(tmp_path_factory.mktemp("page"), checkpoint)
-
-
-@pytest.fixture(scope="module")
-def address(retriever):
-    with serving({"pictures": retriever}) as found:
-        yield found
-
-
 @pytest.fixture
-def page(browser, address):
-    with on.visiting(browser, address, expected_errors=EXPECTED) as found:
-        yield found
+def expected_errors():
+    return EXPECTED
 
 
 def captions(retriever, **query):

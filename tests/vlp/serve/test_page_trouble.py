@@ -14,7 +14,6 @@ from tests.vlp.serve.serving import serving
 from vlp.serve.bounds import Bounds
 
 pytestmark = pytest.mark.browser
-GONE = r"404.*api/picture/pictures/7"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 _UNLABELLED = """all => all.filter((one) => one.checkVisibility()
   && !one.getAttribute("aria-label") && !one.textContent.trim() && !one.labels?.length
@@ -23,29 +22,6 @@ _SMALL = """all => all.filter((one) => one.checkVisibility()).map((one) => {
   const box = (one.type === "checkbox" ? one.closest("label") : one).getBoundingClientRect();
   return [box.width, box.height, one.outerHTML.slice(0, 80)];
 }).filter(([width, height]) => width < 44 || height < 44)"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with on.browsing() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def retriever(tmp_path_factory, checkpoint):
-    return on.make_pictures(tmp_path_factory.mktemp("page"), checkpoint)
-
-
-@pytest.fixture(scope="module")
-def address(retriever):
-    with serving({"pictures": retriever}) as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser, address):
-    with on.visiting(browser, address, expected_errors=[GONE]) as found:
-        yield found
 
 
 def saved(page, button):
@@ -105,7 +81,7 @@ def test_saved_results_are_what_the_server_answers(page, address):
 
 
 def test_the_server_is_gone_and_comes_back(browser, retriever):
-    expected = [GONE, r"ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE"]
+    expected = [on.GONE, r"ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE"]
     with contextlib.ExitStack() as visit:
         with serving({"pictures": retriever}) as address:
             visiting = on.visiting(browser, address, expected_errors=expected)
@@ -131,7 +107,7 @@ def answer_empty(route):
 def test_too_many_searches(browser, retriever):
     with (
         serving({"pictures": retriever}, Bounds(per_minute=1)) as address,
-        on.visiting(browser, address, expected_errors=[GONE, "429"]) as page,
+        on.visiting(browser, address, expected_errors=[on.GONE, "429"]) as page,
     ):
         on.search(page, "a red circle")
         on.search(page, "another")
@@ -161,7 +137,7 @@ def test_everything_has_a_name(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_in_light_and_dark(browser, address, scheme):
-    context = {**PHONE, "color_scheme": scheme, "expected_errors": [GONE]}
+    context = {**PHONE, "color_scheme": scheme, "expected_errors": [on.GONE]}
     with on.visiting(browser, address, "?q=a+red+circle&like=1&without=sea", **context) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert page.locator("#panel").is_hidden()
