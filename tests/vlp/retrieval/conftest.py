@@ -12,6 +12,8 @@ from vlp.checkpoint import publish
 from vlp.model.build import ModelConfig, build_model
 from vlp.model.tokens import build_tokenizer
 
+PACKAGES = {"exact": "numpy", "faiss": "faiss", "milvus": "pymilvus"}
+
 
 def _published(folder, arch, seed):
     torch.manual_seed(seed)
@@ -68,3 +70,9 @@ def index(vlp, photos, model_folder, tmp_path):
     status, out, _ = vlp("index", photos, "--model", model_folder, "--output", place)
     assert status == 0, out
     return place
+
+
+@pytest.fixture(params=sorted(PACKAGES), scope="module")
+def backend(request):
+    pytest.importorskip(PACKAGES[request.param])
+    return request.param

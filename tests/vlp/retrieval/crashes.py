@@ -3,7 +3,6 @@
 They end as a SIGKILL would end them: nothing is caught and nothing tidied up.
 """
 
-import itertools
 import os
 import threading
 from pathlib import Path
@@ -12,12 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tests.vlp.retrieval.index_states import addition, silent
-from tests.vlp.retrieval.processes import processes
+from tests.vlp.retrieval.processes import crash_before, crashes
 from vlp.retrieval.store import Store
 
 OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir", "link", "mkdir")
 OPTIONS = {"exact": {}, "faiss": {"factory": "HNSW8,Flat"}, "milvus": {}}
-CRASHED = 77
 
 
 def add(store: Store, backend: str) -> None:
@@ -54,26 +52,11 @@ def crash(folder: Path, change: str, backend: str, operation: int) -> bool:
     Returns:
         Whether it came to that; else the change is done.
     """
-    child = processes.Process(target=_run_until, args=(folder, change, backend, operation))
-    child.start()
-    child.join()
-    assert child.exitcode in (0, CRASHED)
-    return child.exitcode == CRASHED
+    return crashes(_run_until, folder, change, backend, operation)
 
 
 def _run_until(folder: Path, change: str, backend: str, operation: int) -> None:
     tqdm.set_lock(threading.RLock())  # its own would be missed when the process has ended
-    left = itertools.count(operation - 1, -1)
-
-    def patched(real):
-        def run(*arguments, **options):
-            if next(left) == 0:
-                os._exit(CRASHED)
-            return real(*arguments, **options)
-
-        return run
-
-    for name in OPERATIONS:
-        setattr(os, name, patched(getattr(os, name)))
+    crash_before(operation, OPERATIONS)
     globals()[change](Store(folder), backend)
     os._exit(0)

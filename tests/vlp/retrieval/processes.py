@@ -1,13 +1,16 @@
 """Processes of tests, forked from one that has imported what takes long."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from vlp.retrieval.backends import NAMES
+
+CRASHED = 77  # exit status
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
@@ -24,6 +27,34 @@ processes.set_forkserver_preload(
         *(f"vlp.retrieval.backends.{name}" for name in NAMES),
     ]
 )
+
+
+def crashes(function: Callable[..., object], *arguments: Any) -> bool:
+    """Whether a process that does one thing crashes, as `crash_before` says; else it is done."""
+    child = processes.Process(target=function, args=arguments)
+    child.start()
+    child.join()
+    assert child.exitcode in (0, CRASHED)
+    return child.exitcode == CRASHED
+
+
+def crash_before(operation: int, names: Sequence[str]) -> None:
+    """End this process right before the given one, counted from 1, of these functions of `os`.
+
+    It ends as a SIGKILL would end it: nothing is caught and nothing tidied up.
+    """
+    left = itertools.count(operation - 1, -1)
+
+    def patched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            if next(left) == 0:
+                os._exit(CRASHED)
+            return real(*arguments, **options)
+
+        return run
+
+    for name in names:
+        setattr(os, name, patched(getattr(os, name)))
 
 
 def printed(path: Path, function: Callable[..., object], *arguments: Any) -> str:

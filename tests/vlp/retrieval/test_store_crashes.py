@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from importlib.util import find_spec
 
 import pytest
 
@@ -18,17 +17,8 @@ from tests.vlp.retrieval.index_states import (
 )
 from vlp.retrieval.store import Store
 
-PACKAGES = {"exact": "numpy", "faiss": "faiss", "milvus": "pymilvus"}
 STEPS = {"exact": 1, "faiss": 4, "milvus": 17}  # every so many operations: Milvus is slow
 _MOST = 200  # operations of a change
-
-
-@pytest.fixture(params=sorted(PACKAGES), scope="module")
-def backend(request):
-    if find_spec(f"vlp.retrieval.backends.{request.param}") is None:
-        pytest.skip(f"there is no backend {request.param}")
-    pytest.importorskip(PACKAGES[request.param])
-    return request.param
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,12 @@ import time
 from tests.vlp.retrieval.index_states import leftovers
 from tests.vlp.retrieval.kills import batches, make_batches, read, write
 from tests.vlp.retrieval.processes import processes
-from tests.vlp.retrieval.test_store_crashes import backend  # noqa: F401
 
 CHANGES, SEARCHES, KILLS = 5, 8, 5  # that must have been before it is over
 LONGEST = 100.0  # seconds
 
 
-def test_readers_see_whole_states(backend, tmp_path):  # noqa: F811
+def test_readers_see_whole_states(backend, tmp_path):
     folder, stop, told = tmp_path / "index", tmp_path / "stop", tmp_path / "told"
     store = make_batches(folder, backend)
     first = store.snapshot().manifest.generation

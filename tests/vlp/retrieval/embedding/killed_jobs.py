@@ -1,15 +1,13 @@
 """Jobs of embedding in processes of their own, which end at a given place or are killed."""
 
-import itertools
 import os
 import signal
 import socket
 import time
 
-from tests.vlp.retrieval.processes import processes
+from tests.vlp.retrieval.processes import crash_before, crashes, processes
 
 OPERATIONS = ("replace", "rename", "unlink", "remove", "rmdir")  # what others can see
-CRASHED = 77
 PARTITION = 3  # pictures
 
 
@@ -29,29 +27,14 @@ def crash(data, output, operation, command=()):
     Returns:
         Whether it came to that; else the job is done.
     """
-    child = processes.Process(target=_run_until, args=(data, output, operation, command))
-    child.start()
-    child.join()
-    assert child.exitcode in (0, CRASHED)
-    return child.exitcode == CRASHED
+    return crashes(_run_until, data, output, operation, command)
 
 
 def _run_until(data, output, operation, command):
     from tests.vlp.retrieval.embedding.running_jobs import run_command, run_job
 
     os.fsync = lambda descriptor: None  # the processes end, not the machine
-    left = itertools.count(operation - 1, -1)
-
-    def patched(real):
-        def run(*arguments, **options):
-            if next(left) == 0:
-                os._exit(CRASHED)
-            return real(*arguments, **options)
-
-        return run
-
-    for name in OPERATIONS:
-        setattr(os, name, patched(getattr(os, name)))
+    crash_before(operation, OPERATIONS)
     os._exit(run_command(command) if command else not run_job(data, output))
 
 
